@@ -1,0 +1,76 @@
+//! What a command answers when it fails.
+
+use std::fmt::Display;
+
+use guestd_abi::CallError;
+
+/// The error of a command: QMP's class and one sentence for a person.
+///
+/// Any [`std::error::Error`] converts into one by `?`, with the class `GenericError` and the error's own text. For the same reason this
+/// type is not itself an `Error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandError {
+    class: &'static str,
+    desc: String,
+}
+
+impl CommandError {
+    /// An error of the class `GenericError`, which is the only one that QEMU's commands use.
+    pub fn new(desc: impl Into<String>) -> Self {
+        Self::with_class("GenericError", desc)
+    }
+
+    /// An error of another class, as `CommandNotFound`.
+    pub fn with_class(class: &'static str, desc: impl Into<String>) -> Self {
+        Self { class, desc: desc.into() }
+    }
+
+    /// An error in QEMU's form for a failed system call: `context: text of the errno`, as in
+    /// `failed to read file: Bad file descriptor`.
+    pub fn os(context: impl Display, error: &std::io::Error) -> Self {
+        Self::new(format!("{context}: {}", errno_text(error)))
+    }
+
+    /// The class.
+    pub fn class(&self) -> &str {
+        self.class
+    }
+
+    /// The sentence.
+    pub fn desc(&self) -> &str {
+        &self.desc
+    }
+}
+
+/// The text of an I/O error without Rust's `(os error N)` behind it, as `strerror(3)` has it.
+pub fn errno_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(code) => text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text).to_owned(),
+        None => text,
+    }
+}
+
+impl<E: std::error::Error> From<E> for CommandError {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<CommandError> for CallError {
+    fn from(error: CommandError) -> Self {
+        Self { class: error.class.into(), desc: error.desc.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errno_reads_as_in_c() {
+        let error = std::io::Error::from_raw_os_error(2);
+        assert_eq!(CommandError::os("failed to open", &error).desc(), "failed to open: No such file or directory");
+        assert_eq!(errno_text(&std::io::Error::other("no errno")), "no errno");
+    }
+}

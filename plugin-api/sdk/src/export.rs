@@ -1,0 +1,324 @@
+//! What [`plugin!`](crate::plugin) expands to calls of: the panic guard, the table of commands, the exported header.
+//! Not for direct use; it may change with every version of this crate.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::OnceLock;
+
+use guestd_abi::abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleResult};
+use guestd_abi::abi_stable::prefix_type::PrefixTypeTrait;
+use guestd_abi::abi_stable::type_level::downcasting::TD_Opaque;
+use guestd_abi::{
+    CallError, Command, CommandRef, HostArc, LogLevel, Plugin, Plugin_TO, PluginBox, PluginMod, PluginModRef, RResult,
+    RSlice, Reply, Request,
+};
+use serde::Deserialize;
+
+use crate::answer::Answer;
+use crate::{CommandError, Ctx, Daemon, args};
+
+pub use guestd_abi::abi_stable::library as abi_library;
+pub use guestd_abi::manifest::Note;
+
+/// One line of a plugin's table.
+pub struct Entry<S> {
+    /// The name on the wire.
+    pub name: &'static str,
+    /// A set of [`crate::flags`].
+    pub flags: u32,
+    /// The deadline in seconds; 0: the daemon's default.
+    pub seconds: u32,
+    /// The command.
+    pub run: fn(&Ctx<S>, Request) -> Result<Reply, CommandError>,
+}
+
+/// What the macro implements for a plugin.
+pub trait Declared: 'static {
+    /// What commands share.
+    type State: Send + Sync + 'static;
+    /// The set's name.
+    const NAME: &'static str;
+    /// The set's version.
+    const VERSION: &'static str;
+    /// The set's commands.
+    const COMMANDS: &'static [Entry<Self::State>];
+
+    /// Makes the state.
+    fn state(daemon: &Daemon) -> Result<Self::State, CommandError>;
+
+    /// The configuration was read again.
+    fn reload(_: &Ctx<Self::State>) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    /// The daemon is about to end.
+    fn stop(_: &Ctx<Self::State>) {}
+}
+
+/// Carries out a command with typed arguments, which may borrow from the request.
+pub fn typed<'r, S, A: Deserialize<'r>, R: Answer>(
+    ctx: &Ctx<S>,
+    request: &'r Request,
+    command: impl FnOnce(&Ctx<S>, A) -> Result<R, CommandError>,
+) -> Result<Reply, CommandError> {
+    command(ctx, args::parse(args::text_of(request)?)?)?.into_reply()
+}
+
+/// Carries out a command that takes the request as it is.
+pub fn raw<S>(
+    ctx: &Ctx<S>,
+    request: Request,
+    command: impl FnOnce(&Ctx<S>, Request) -> Result<Reply, CommandError>,
+) -> Result<Reply, CommandError> {
+    command(ctx, request)
+}
+
+/// The root module of a plugin. Its tables are made once and live as long as the process.
+pub fn module<P: Declared>() -> PluginModRef {
+    let commands: Vec<CommandRef> = P::COMMANDS
+        .iter()
+        .map(|entry| {
+            Command { name: entry.name.into(), flags: entry.flags, deadline_ms: entry.seconds.saturating_mul(1000) }
+                .leak_into_prefix()
+        })
+        .collect();
+    PluginMod {
+        name: P::NAME.into(),
+        version: P::VERSION.into(),
+        unwinds: cfg!(panic = "unwind"),
+        commands: RSlice::from_slice(commands.leak()),
+        start: start::<P>,
+    }
+    .leak_into_prefix()
+}
+
+/// The header that abi_stable looks for in a library whose root module `loader` makes.
+pub const fn header(loader: extern "C" fn() -> RootModuleResult) -> LibHeader {
+    // SAFETY: `loader` is `load` below, through the macro; it returns a `PluginModRef` and nothing else.
+    unsafe { LibHeader::from_constructor::<PluginModRef>(loader, CheckTypeLayout::Yes) }
+}
+
+/// The body of the loader function: called once, when the daemon has opened the library.
+pub fn load(module: fn() -> PluginModRef) -> RootModuleResult {
+    panic::set_hook(Box::new(log_panic));
+    abi_library::__call_root_module_loader(module)
+}
+
+/// Where this library's panics are logged: each library has a panic hook of its own.
+static DAEMON: OnceLock<Daemon> = OnceLock::new();
+
+fn log_panic(info: &panic::PanicHookInfo<'_>) {
+    if let Some(daemon) = DAEMON.get() {
+        let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
+        let text = payload_text(info.payload()).replace('\n', "; ");
+        daemon.log(LogLevel::Error, format_args!("panicked{place}: {text}"));
+    }
+}
+
+fn payload_text(payload: &(dyn Any + Send)) -> &str {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "no text",
+    }
+}
+
+extern "C" fn start<P: Declared>(host: HostArc) -> RResult<PluginBox, CallError> {
+    let daemon = Daemon::new(host);
+    let _ = DAEMON.set(daemon.clone());
+    let made = guard("start", || {
+        let state = P::state(&daemon)?;
+        Ok(Plugin_TO::from_value(Started::<P>(Ctx::new(state, daemon.clone())), TD_Opaque))
+    });
+    made.into()
+}
+
+/// Runs `body` and turns its panic into an error: no panic may cross the boundary.
+fn guard<T>(what: &str, body: impl FnOnce() -> Result<T, CommandError>) -> Result<T, CallError> {
+    match panic::catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => result.map_err(CallError::from),
+        Err(payload) => {
+            let error = CommandError::new(format!("{what} panicked: {}", payload_text(&*payload)));
+            // A payload's own destructor may panic as well.
+            std::mem::forget(payload);
+            Err(error.into())
+        }
+    }
+}
+
+struct Started<P: Declared>(Ctx<P::State>);
+
+impl<P: Declared> Plugin for Started<P> {
+    fn call(&self, index: u32, request: Request) -> RResult<Reply, CallError> {
+        let Some(entry) = P::COMMANDS.get(index as usize) else {
+            return RResult::RErr(CommandError::new(format!("the set has no command number {index}")).into());
+        };
+        guard(entry.name, || (entry.run)(&self.0, request)).into()
+    }
+
+    fn reload(&self) -> RResult<(), CallError> {
+        guard("reload", || P::reload(&self.0)).into()
+    }
+
+    fn stop(&self) {
+        // A failed stop has been logged by the panic hook, and nobody waits for its result.
+        let _ = guard("stop", || {
+            P::stop(&self.0);
+            Ok(())
+        });
+    }
+}
+
+/// Declares a plugin and exports it from the library: the table of commands, the manifest in the ELF note, the
+/// root module, the panic guard.
+///
+/// ```text
+/// guestd_sdk::plugin! {
+///     name: "hello",                          // [a-z][a-z0-9-]*; the configuration's section is [plugins.hello]
+///     vendor: "Example Ltd",
+///     summary: "Says hello",                  // one line
+///     capabilities: [CAP_SYS_ADMIN],          // optional: what capabilities(7) the commands need
+///     state: Hello = Hello::start,            // a type, and fn(&Daemon) -> Result<Hello, CommandError>
+///     reload: Hello::reload,                  // optional: fn(&Ctx<Hello>) -> Result<(), CommandError>
+///     stop: Hello::stop,                      // optional: fn(&Ctx<Hello>)
+///     commands: {
+///         "__com.example_hello" => hello,
+///         "__com.example_now" [INSTANT, FREEZE_SAFE] => now,
+///         "__com.example_bulk" [FREEZE_SAFE] within 60 => raw bulk,
+///     }
+/// }
+/// ```
+///
+/// A command is `fn(&Ctx<State>, Args) -> Result<Answer, CommandError>`, where `Args` is any type that serde can
+/// deserialize from an object and that may borrow ([`args::NoArgs`](crate::args::NoArgs): there are none), and
+/// `Answer` is an [`Answer`](crate::answer::Answer). After `raw` the function gets the [`Request`](crate::Request) as it came and returns the
+/// [`Reply`](crate::Reply) itself. Flags are
+/// those of [`flags`](crate::flags); `within` is the deadline in seconds. The version is the crate's.
+///
+/// It also defines `plugin_module()`, which the test kit takes. A crate built with `panic = "abort"` is refused.
+#[macro_export]
+macro_rules! plugin {
+    (
+        name: $name:literal,
+        vendor: $vendor:literal,
+        summary: $summary:literal,
+        $(capabilities: [$($capability:ident),* $(,)?],)?
+        state: $state:ty = $start:expr,
+        $(reload: $reload:expr,)?
+        $(stop: $stop:expr,)?
+        commands: { $($commands:tt)* } $(,)?
+    ) => {
+        $crate::plugin! {
+            @commands
+            [$name, $vendor, $summary, [$($($capability),*)?], $state, $start, [$($reload)?], [$($stop)?]]
+            [] $($commands)*
+        }
+    };
+
+    (@commands $head:tt [$($done:tt)*]
+        $command:literal $([$($flag:ident),* $(,)?])? $(within $seconds:literal)? => raw $handler:path
+        $(, $($rest:tt)*)?
+    ) => {
+        $crate::plugin! { @commands $head
+            [$($done)* {$command, [$($($flag)*)?], [$($seconds)?], raw, $handler}] $($($rest)*)? }
+    };
+    (@commands $head:tt [$($done:tt)*]
+        $command:literal $([$($flag:ident),* $(,)?])? $(within $seconds:literal)? => $handler:path
+        $(, $($rest:tt)*)?
+    ) => {
+        $crate::plugin! { @commands $head
+            [$($done)* {$command, [$($($flag)*)?], [$($seconds)?], typed, $handler}] $($($rest)*)? }
+    };
+    (@commands
+        [$name:literal, $vendor:literal, $summary:literal, [$($capability:ident),*], $state:ty, $start:expr,
+            [$($reload:expr)?], [$($stop:expr)?]]
+        [$({$command:literal, [$($flag:ident)*], [$($seconds:literal)?], $form:ident, $handler:path})*]
+    ) => {
+        #[cfg(panic = "abort")]
+        compile_error!("a guestd plugin must be built with panic = \"unwind\": its panics would end the daemon");
+
+        /// The plugin, as the macro declared it.
+        #[doc(hidden)]
+        pub struct GuestdPlugin;
+
+        impl $crate::export::Declared for GuestdPlugin {
+            type State = $state;
+            const NAME: &'static str = $name;
+            const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+            const COMMANDS: &'static [$crate::export::Entry<$state>] = &[$(
+                $crate::export::Entry {
+                    name: $command,
+                    flags: 0 $(| $crate::flags::$flag)*,
+                    seconds: 0 $(+ $seconds)?,
+                    run: |ctx, request| $crate::plugin!(@call $form, ctx, request, $handler),
+                },
+            )*];
+
+            fn state(daemon: &$crate::Daemon) -> ::core::result::Result<$state, $crate::CommandError> {
+                let start: fn(&$crate::Daemon) -> ::core::result::Result<$state, $crate::CommandError> = $start;
+                start(daemon)
+            }
+
+            $(fn reload(ctx: &$crate::Ctx<$state>) -> ::core::result::Result<(), $crate::CommandError> {
+                let reload: fn(&$crate::Ctx<$state>) -> ::core::result::Result<(), $crate::CommandError> = $reload;
+                reload(ctx)
+            })?
+
+            $(fn stop(ctx: &$crate::Ctx<$state>) {
+                let stop: fn(&$crate::Ctx<$state>) = $stop;
+                stop(ctx)
+            })?
+        }
+
+        /// The plugin's root module, for the test kit.
+        #[doc(hidden)]
+        pub fn plugin_module() -> $crate::abi::PluginModRef {
+            $crate::export::module::<GuestdPlugin>()
+        }
+
+        #[allow(unsafe_code)]
+        const _: () = {
+            const MANIFEST: &str = concat!(
+                "guestd-plugin 1\nabi ", $crate::abi::version!(),
+                "\nname ", $name,
+                "\nversion ", env!("CARGO_PKG_VERSION"),
+                "\nvendor ", $vendor,
+                "\nsummary ", $summary,
+                $("\ncapability ", stringify!($capability),)*
+                $("\ncommand ", $command, " ", $crate::plugin!(@seconds $($seconds)?) $(, " ", stringify!($flag))*,)*
+                "\n"
+            );
+
+            // SAFETY: the section holds notes and nothing else, and `Note` is laid out as one.
+            #[unsafe(link_section = ".note.guestd")]
+            #[used]
+            static NOTE: $crate::export::Note<{ MANIFEST.len() }> = $crate::export::Note::new(MANIFEST);
+
+            extern "C" fn load() -> $crate::export::abi_library::RootModuleResult {
+                $crate::export::load(plugin_module)
+            }
+
+            // SAFETY: the name is the one under which abi_stable looks for a `LibHeader`, and this is one.
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
+            static HEADER: $crate::export::abi_library::LibHeader = $crate::export::header(load);
+        };
+    };
+
+    (@call typed, $ctx:ident, $request:ident, $handler:path) => {
+        $crate::export::typed($ctx, &$request, $handler)
+    };
+    (@call raw, $ctx:ident, $request:ident, $handler:path) => {
+        $crate::export::raw($ctx, $request, $handler)
+    };
+    (@seconds) => { "0" };
+    (@seconds $seconds:literal) => { stringify!($seconds) };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_exported_name_is_the_one_that_abi_stable_looks_for() {
+        let name = guestd_abi::abi_stable::library::ROOT_MODULE_LOADER_NAME;
+        assert_eq!(name, "_1as_0lib_1header_0root_bmodule_bloader");
+    }
+}
