@@ -58,6 +58,8 @@ pub mod command_flags {
     /// The command is answered at once though another one still runs on its channel, whose reply is then dropped,
     /// since a client ignores what comes before this reply. Only together with [`INSTANT`].
     pub const OVERTAKES: u32 = 8;
+    /// Every bit that this version knows.
+    pub const KNOWN: u32 = INSTANT | FREEZE_SAFE | NO_SUCCESS_RESPONSE | OVERTAKES;
 }
 
 impl RootModule for PluginModRef {

@@ -54,7 +54,7 @@ pub mod testkit;
 
 pub use ctx::Ctx;
 pub use daemon::{CommandInfo, Daemon, HostFacts};
-pub use error::CommandError;
+pub use error::{CommandError, errno_text};
 pub use guestd_abi as abi;
 pub use guestd_abi::{LogLevel, Reply, Request, command_flags as flags};
 

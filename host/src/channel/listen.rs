@@ -1,0 +1,155 @@
+//! Sockets that clients connect to: unix and vsock.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use guestd_sdk::errno_text;
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, VsockAddr};
+use nix::sys::stat::{Mode, umask};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinSet;
+
+use super::session::Session;
+use super::stream::{Stream, watch};
+use crate::dispatch::Dispatcher;
+
+/// The most clients of a socket at a time. Each costs a descriptor and a few kilobytes.
+const MOST_CLIENTS: usize = 128;
+/// The wait after a failed accept, as when there are no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A socket that is listened on.
+pub struct Listener {
+    socket: AsyncFd<OwnedFd>,
+    /// The socket's file, where the daemon made it.
+    _file: Option<SocketFile>,
+}
+
+/// A socket's file, which goes with the daemon unless another has taken its place.
+struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
+            // Nothing can be done about a failure at the end.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Listener {
+    /// Listens on a unix socket, which only the daemon's user may connect to. A socket that nobody listens on any more is
+    /// replaced; anything else in its place is an error.
+    pub fn unix(path: &Path) -> io::Result<Self> {
+        if let Ok(metadata) = fs::symlink_metadata(path) {
+            if !metadata.file_type().is_socket() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "something that is no socket is in its place",
+                ));
+            }
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+                Err(error) => return Err(error),
+                Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it")),
+            }
+        }
+        // The file has its mode from the start; other threads do not exist yet.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let bound = UnixListener::bind(path);
+        umask(before);
+        let listener = bound?;
+        let inode = fs::symlink_metadata(path)?.ino();
+        let file = SocketFile { path: path.to_owned(), inode };
+        Self::new(listener.into(), Some(file))
+    }
+
+    /// Listens on a vsock port, given as `cid:port`; the CID may be -1 for any.
+    pub fn vsock(address: &str) -> io::Result<Self> {
+        let address = parse_vsock(address)?;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket::socket(AddressFamily::Vsock, SockType::Stream, flags, None)?;
+        socket::bind(fd.as_raw_fd(), &address)?;
+        socket::listen(&fd, Backlog::new(16)?)?;
+        Self::new(fd, None)
+    }
+
+    /// Takes a socket that the service manager listens on (sd_listen_fds(3)).
+    pub fn activated(fd: OwnedFd) -> io::Result<Self> {
+        Self::new(fd, None)
+    }
+
+    fn new(fd: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
+        UnixListener::from(fd.try_clone()?).set_nonblocking(true)?;
+        Ok(Self { socket: watch(fd, Interest::READABLE)?, _file: file })
+    }
+
+    /// Serves clients for ever, several at once.
+    pub async fn serve(self, dispatcher: &Dispatcher, name: &str) {
+        let mut clients = JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(_) = clients.join_next() => {}
+                client = self.accept(), if clients.len() < MOST_CLIENTS => match client {
+                    Ok(stream) => {
+                        let dispatcher = dispatcher.clone();
+                        clients.spawn_local(async move { Session::new(&dispatcher, stream).serve().await });
+                    }
+                    Err(error) => {
+                        tracing::warn!("{name}: a client cannot be accepted: {}", errno_text(&error));
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
+        loop {
+            let mut guard = self.socket.readable().await?;
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            match socket::accept4(self.socket.get_ref().as_raw_fd(), flags) {
+                // SAFETY: accept4 has just made this descriptor, and nobody else knows of it.
+                Ok(fd) => return Stream::socket(unsafe { OwnedFd::from_raw_fd(fd) }),
+                Err(nix::Error::EAGAIN) => guard.clear_ready(),
+                Err(nix::Error::EINTR | nix::Error::ECONNABORTED) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// The address of a text `cid:port` (vsock(7)).
+pub fn parse_vsock(text: &str) -> io::Result<VsockAddr> {
+    let numbers = text.split_once(':').and_then(|(cid, port)| {
+        let cid = if cid == "-1" { Some(nix::libc::VMADDR_CID_ANY) } else { cid.parse().ok() };
+        Some((cid?, port.parse().ok()?))
+    });
+    match numbers {
+        Some((cid, port)) => Ok(VsockAddr::new(cid, port)),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{text:?} is no vsock address: cid:port"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vsock_addresses_are_two_numbers() {
+        assert_eq!(parse_vsock("3:1024").unwrap(), VsockAddr::new(3, 1024));
+        assert_eq!(parse_vsock("-1:1024").unwrap(), VsockAddr::new(u32::MAX, 1024));
+        for wrong in ["", "3", "3:", ":3", "a:1", "1:-1", "1:2:3"] {
+            assert!(parse_vsock(wrong).is_err(), "{wrong}");
+        }
+    }
+}

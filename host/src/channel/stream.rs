@@ -1,0 +1,204 @@
+//! A connection to a client: a socket or a device, read and written without blocking.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::uio::writev;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::wire::{MAX_SLICES, Outbox};
+
+/// A connection.
+pub struct Stream {
+    kind: Kind,
+    /// Whether a read, or a write, is worth trying: nothing has said since that it would block.
+    may_read: Cell<bool>,
+    may_write: Cell<bool>,
+}
+
+enum Kind {
+    Socket(AsyncFd<OwnedFd>),
+    Device(Device),
+}
+
+/// A character device. While the host's side is closed it is hung up (EPOLLHUP) for as long as that lasts, which
+/// tokio would report over and over; behind an edge-triggered epoll of its own only changes are seen
+/// (epoll(7), "Level-triggered and edge-triggered"), so that the wait for a host costs nothing.
+struct Device {
+    fd: OwnedFd,
+    epoll: Epoll,
+    /// The epoll's descriptor once more, for the runtime to watch.
+    events: AsyncFd<OwnedFd>,
+}
+
+/// What a read brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Bytes were appended.
+    Some,
+    /// Nothing, now.
+    Nothing,
+    /// The end of the stream. On a device: its host's side is closed, for now.
+    End,
+}
+
+impl Stream {
+    /// A connected socket, in non-blocking mode.
+    pub fn socket(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self::new(Kind::Socket(watch(fd, Interest::READABLE | Interest::WRITABLE)?)))
+    }
+
+    /// An open character device, in non-blocking mode.
+    pub fn device(fd: OwnedFd) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let changes = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+        epoll.add(&fd, EpollEvent::new(changes, 0))?;
+        let events = watch(epoll.0.try_clone()?, Interest::READABLE)?;
+        Ok(Self::new(Kind::Device(Device { fd, epoll, events })))
+    }
+
+    fn new(kind: Kind) -> Self {
+        Self { kind, may_read: Cell::new(true), may_write: Cell::new(true) }
+    }
+
+    /// Whether the stream is a device, which outlives its clients.
+    pub fn is_device(&self) -> bool {
+        matches!(self.kind, Kind::Device(_))
+    }
+
+    fn fd(&self) -> &OwnedFd {
+        match &self.kind {
+            Kind::Socket(socket) => socket.get_ref(),
+            Kind::Device(device) => &device.fd,
+        }
+    }
+
+    /// Waits until a read is worth trying.
+    pub async fn readable(&self) -> io::Result<()> {
+        while !self.may_read.get() {
+            match &self.kind {
+                Kind::Socket(socket) => {
+                    // The readiness is cleared by `read`, where it says that there is no more.
+                    socket.readable().await?.retain_ready();
+                    self.may_read.set(true);
+                }
+                Kind::Device(device) => self.device_event(device).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a write is worth trying.
+    pub async fn writable(&self) -> io::Result<()> {
+        while !self.may_write.get() {
+            match &self.kind {
+                Kind::Socket(socket) => {
+                    socket.writable().await?.retain_ready();
+                    self.may_write.set(true);
+                }
+                Kind::Device(device) => self.device_event(device).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn device_event(&self, device: &Device) -> io::Result<()> {
+        let mut guard = device.events.readable().await?;
+        guard.clear_ready();
+        let mut events = [EpollEvent::empty()];
+        device.epoll.wait(&mut events, EpollTimeout::ZERO)?;
+        self.may_read.set(true);
+        self.may_write.set(true);
+        Ok(())
+    }
+
+    /// Reads into the room that `buffer` has left.
+    pub fn read(&self, buffer: &mut Vec<u8>) -> io::Result<Read> {
+        let room = buffer.capacity() - buffer.len();
+        let outcome = loop {
+            match read_into(self.fd(), buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        match outcome {
+            Ok(0) => {
+                self.nothing_to_read();
+                Ok(Read::End)
+            }
+            Ok(count) => {
+                // A stream socket that gave less than was asked for has no more (epoll(7), question 9); a device gives a
+                // buffer of its own size at a time.
+                if count < room && !self.is_device() {
+                    self.nothing_to_read();
+                }
+                Ok(Read::Some)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.nothing_to_read();
+                Ok(Read::Nothing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn nothing_to_read(&self) {
+        self.may_read.set(false);
+        if let Kind::Socket(socket) = &self.kind {
+            clear(socket, Interest::READABLE);
+        }
+    }
+
+    /// Writes what the outbox holds, as far as it goes. Fails where the client is gone.
+    pub fn write(&self, outbox: &mut Outbox) -> io::Result<()> {
+        while !outbox.is_empty() && self.may_write.get() {
+            let mut room = [IoSlice::new(&[]); MAX_SLICES];
+            let count = outbox.slices(&mut room);
+            match writev(self.fd(), room.get(..count).unwrap_or_default()) {
+                Ok(written) => outbox.advance(written),
+                Err(nix::Error::EINTR) => {}
+                Err(nix::Error::EAGAIN) => {
+                    self.may_write.set(false);
+                    if let Kind::Socket(socket) = &self.kind {
+                        clear(socket, Interest::WRITABLE);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a device whose read has ended is gone for good, and not only its host's side closed: a virtio port
+    /// then fails a write with ENODEV instead of EAGAIN. Should a host have come back in between, it reads an empty
+    /// line.
+    pub fn is_unplugged(&self) -> bool {
+        self.is_device() && !matches!(nix::unistd::write(self.fd(), b"\n"), Ok(_) | Err(nix::Error::EAGAIN))
+    }
+}
+
+/// Has the runtime watch a descriptor.
+pub(super) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is one open descriptor, always the same, until it is dropped, which is with the result.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
+}
+
+/// Clears the readiness that tokio has cached, so that it waits for the next edge.
+fn clear(socket: &AsyncFd<OwnedFd>, interest: Interest) {
+    // The closure "would block", which is what clears it; the error is the one made here.
+    let _ = socket.try_io(interest, |_| -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) });
+}
+
+/// Reads into a vector's spare room.
+fn read_into(fd: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let spare = buffer.spare_capacity_mut();
+    // SAFETY: the kernel writes at most `spare.len()` bytes to memory that is the vector's own.
+    let count = unsafe { nix::libc::read(fd.as_raw_fd(), spare.as_mut_ptr().cast(), spare.len()) };
+    let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: that many bytes behind the old end have just been written.
+    unsafe { buffer.set_len(buffer.len() + count) };
+    Ok(count)
+}

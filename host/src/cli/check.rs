@@ -1,0 +1,60 @@
+//! `guestd check`: everything that can be wrong before a host asks.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::process::{self, ExitCode};
+use std::sync::Arc;
+
+use super::no_more;
+use crate::config::Settings;
+use crate::core::{Core, View};
+use crate::dispatch;
+use crate::registry::Registry;
+use crate::state::State;
+
+/// Checks the plugins' files, opens and starts every enabled set with its configuration, and says what is wrong, a line each.
+/// The daemon's own state is not touched.
+pub fn run(settings: Settings, words: Vec<OsString>) -> Result<ExitCode, String> {
+    no_more(words.into_iter())?;
+    let view = View::new(settings, &Registry::default());
+    let mut problems: Vec<String> =
+        view.registry.refused.iter().map(|refusal| format!("{} {}", refusal.path.display(), refusal.reason)).collect();
+    let known = |set: &str| {
+        let disabled = view.registry.disabled.iter().any(|found| found.manifest.name == set);
+        disabled || view.registry.set(set).is_some()
+    };
+    let plugins = &view.settings.plugins;
+    let named = plugins.enable.iter().chain(&plugins.disable).chain(&plugins.overrides).chain(plugins.sections.keys());
+    for set in named.filter(|set| !known(set)) {
+        problems.push(format!("[plugins] names a set {set:?}, which is not installed"));
+    }
+    let lists = view.settings.commands.allow.iter().chain(&view.settings.commands.block);
+    for entry in lists.filter(|entry| view.registry.command(&entry.name).is_none()) {
+        problems.push(format!("{} lists a command {:?}, which no enabled set has", entry.source, entry.name));
+    }
+    if view.registry.sets.is_empty() {
+        problems.push("no command set is enabled: nothing would be answered".to_owned());
+    }
+    // Sets are started with a state of their own, which nothing else looks at.
+    let dir = env::temp_dir().join(format!("guestd-check-{}", process::id()));
+    let state = State::open(&dir, true)?;
+    let core = Arc::new(Core::new(view, state));
+    let view = core.view();
+    for set in &view.registry.sets {
+        match dispatch::start(&core, set) {
+            Ok(plugin) => {
+                plugin.stop();
+                println!("{}: {} commands, {}", set.name(), set.manifest.commands.len(), set.path.display());
+            }
+            Err(error) => problems.push(error.desc.to_string()),
+        }
+    }
+    if let Err(error) = fs::remove_dir_all(&dir) {
+        problems.push(format!("{} cannot be removed: {error}", dir.display()));
+    }
+    for problem in &problems {
+        println!("problem: {problem}");
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

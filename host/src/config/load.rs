@@ -1,0 +1,333 @@
+//! Puts the sources of the configuration together.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use guestd_abi::LogLevel;
+use guestd_sdk::errno_text;
+
+use super::key_file::{self, KeyFile};
+use super::toml_file::{self, TomlFile};
+use super::{
+    ChannelSettings, CommandSettings, ConfigError, ListEntry, LogSettings, Method, PluginSettings, ProtocolSettings,
+    Settings,
+};
+use crate::cli::Flags;
+use crate::logging::LogTarget;
+
+/// The daemon's own file.
+const TOML_PATH: &str = "/etc/guestd/guestd.toml";
+/// qemu-ga's, which is read under that name.
+const KEY_FILE_PATH: &str = "/etc/qemu/qemu-ga.conf";
+/// Where plugins are installed, if not beside the executable.
+const PLUGIN_DIR: &str = "/usr/lib/guestd/plugins";
+/// The script that qemu-ga runs around a freeze, if `-F` names none.
+const HOOK_PATH: &str = "/etc/qemu/fsfreeze-hook";
+
+/// Where the configuration is to be looked for.
+pub struct Sources<'a> {
+    /// The command line.
+    pub flags: &'a Flags,
+    /// Whether the program was called as `qemu-ga`.
+    pub as_qemu_ga: bool,
+}
+
+/// Reads all sources. Fails at the first thing that is not understood.
+pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigError> {
+    let mut settings = defaults(sources.as_qemu_ga);
+    let named = sources.flags.config.as_deref().map(Path::new);
+    let named_toml = named.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    for (path, required) in toml_files(named_toml)? {
+        if let Some(text) = read(&path, required)? {
+            let name = path.display().to_string();
+            apply_toml(&mut settings, toml_file::parse(&name, &text)?, &name);
+        }
+    }
+    if let Some((path, required)) = key_file_path(named, sources.as_qemu_ga)
+        && let Some(text) = read(&path, required)?
+    {
+        let name = path.display().to_string();
+        apply_key_file(&mut settings, key_file::parse(&name, &text)?, &name)?;
+    }
+    apply_flags(&mut settings, sources.flags)?;
+    finish(&mut settings)?;
+    Ok(settings)
+}
+
+/// A hint at the known word that is nearest to a wrong one: `; did you mean "x"?`, or nothing.
+pub fn suggestion<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let best = known.into_iter().map(|word| (strsim::damerau_levenshtein(wrong, word), word)).min();
+    match best {
+        Some((distance, word)) if distance <= wrong.len().max(word.len()) / 3 + 1 => {
+            format!("; did you mean {word:?}?")
+        }
+        _ => String::new(),
+    }
+}
+
+fn defaults(as_qemu_ga: bool) -> Settings {
+    let (state_dir, pid_file) =
+        if as_qemu_ga { ("/run", "/run/qemu-ga.pid") } else { ("/run/guestd", "/run/guestd.pid") };
+    Settings {
+        channels: Vec::new(),
+        plugins: PluginSettings { directories: vec![plugin_dir()], ..PluginSettings::default() },
+        commands: CommandSettings::default(),
+        log: LogSettings { level: LogLevel::Info, target: LogTarget::Stderr },
+        protocol: ProtocolSettings::default(),
+        state_dir: state_dir.into(),
+        state_dir_is_default: true,
+        pid_file: pid_file.into(),
+        daemonize: false,
+        retry_path: false,
+    }
+}
+
+/// The plugins beside the running executable, in a tree like `/usr`, else the installed ones.
+fn plugin_dir() -> PathBuf {
+    let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("lib/guestd/plugins")));
+    beside.filter(|path| path.is_dir()).unwrap_or_else(|| PLUGIN_DIR.into())
+}
+
+/// The daemon's files in their order, and whether each has to exist.
+fn toml_files(named: Option<&Path>) -> Result<Vec<(PathBuf, bool)>, ConfigError> {
+    let main = named.unwrap_or(Path::new(TOML_PATH));
+    let mut files = vec![(main.to_owned(), named.is_some())];
+    let drop_ins = main.parent().unwrap_or(Path::new("")).join("guestd.d");
+    let entries = match fs::read_dir(&drop_ins) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
+        Err(error) => return Err(cannot_read(&drop_ins, &error)),
+    };
+    let mut more = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| cannot_read(&drop_ins, &error))?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            more.push((path, true));
+        }
+    }
+    more.sort();
+    files.extend(more);
+    Ok(files)
+}
+
+/// qemu-ga's file and whether it has to exist: the one named, else the one of `QGA_CONF`, else, under qemu-ga's
+/// name, the usual one.
+fn key_file_path(named: Option<&Path>, as_qemu_ga: bool) -> Option<(PathBuf, bool)> {
+    match named {
+        Some(path) if path.extension().is_none_or(|extension| extension != "toml") => Some((path.to_owned(), true)),
+        _ => {
+            let variable: Option<OsString> = env::var_os("QGA_CONF");
+            let usual = as_qemu_ga.then(|| KEY_FILE_PATH.into());
+            Some((variable.map(PathBuf::from).or(usual)?, false))
+        }
+    }
+}
+
+fn read(path: &Path, required: bool) -> Result<Option<String>, ConfigError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(None),
+        Err(error) => Err(cannot_read(path, &error)),
+    }
+}
+
+fn cannot_read(path: &Path, error: &io::Error) -> ConfigError {
+    ConfigError(format!("{}: cannot be read: {}", path.display(), errno_text(error)))
+}
+
+fn entries(names: impl IntoIterator<Item = String>, source: &str) -> impl Iterator<Item = ListEntry> {
+    names.into_iter().map(move |name| ListEntry { name, source: source.to_owned() })
+}
+
+fn apply_toml(settings: &mut Settings, file: TomlFile, name: &str) {
+    settings.channels.extend(file.channel.into_iter().map(|channel| ChannelSettings {
+        method: channel.method,
+        path: channel.path.unwrap_or_else(|| channel.method.default_path().unwrap_or_default().to_owned()),
+    }));
+    let plugins = &mut settings.plugins;
+    plugins.directories.extend(file.plugins.directories);
+    plugins.enable.extend(file.plugins.enable);
+    plugins.disable.extend(file.plugins.disable);
+    plugins.overrides.extend(file.plugins.overrides);
+    for (set, section) in file.plugins.sections {
+        plugins.sections.entry(set).or_default().extend(section);
+    }
+    settings.commands.allow.extend(entries(file.commands.allow, name));
+    settings.commands.block.extend(entries(file.commands.block, name));
+    settings.commands.deadline.extend(file.commands.deadline);
+    if let Some(level) = file.log.level {
+        settings.log.level = match level {
+            toml_file::Level::Error => LogLevel::Error,
+            toml_file::Level::Warn => LogLevel::Warn,
+            toml_file::Level::Info => LogLevel::Info,
+            toml_file::Level::Debug => LogLevel::Debug,
+            toml_file::Level::Trace => LogLevel::Trace,
+        };
+    }
+    if let Some(target) = file.log.target {
+        settings.log.target = LogTarget::from_text(&target);
+    }
+    if let Some(toml_file::Compat::V0_15) = file.protocol.compat {
+        settings.protocol.compat = "0.15".to_owned();
+    }
+    if let Some(version) = file.protocol.reported_version {
+        settings.protocol.reported_version = version;
+    }
+    if let Some(directory) = file.daemon.state_dir {
+        settings.state_dir = directory;
+        settings.state_dir_is_default = false;
+    }
+    if let Some(path) = file.daemon.pid_file {
+        settings.pid_file = path;
+    }
+}
+
+fn apply_key_file(settings: &mut Settings, file: KeyFile, name: &str) -> Result<(), ConfigError> {
+    let flags = Flags {
+        method: file.method,
+        path: file.path,
+        logfile: file.logfile,
+        pidfile: file.pidfile,
+        fsfreeze_hook: file.fsfreeze_hook.map(Some),
+        statedir: file.statedir,
+        verbose: file.verbose,
+        daemonize: file.daemon,
+        retry_path: file.retry_path,
+        block_rpcs: file.block_rpcs.into_iter().collect(),
+        allow_rpcs: file.allow_rpcs.into_iter().collect(),
+        source: name.to_owned(),
+        ..Flags::default()
+    };
+    apply_flags(settings, &flags)
+}
+
+/// What the command line says, or `qemu-ga.conf` in the same words.
+fn apply_flags(settings: &mut Settings, flags: &Flags) -> Result<(), ConfigError> {
+    if flags.method.is_some() || flags.path.is_some() {
+        apply_channel(settings, flags)?;
+    }
+    if let Some(path) = &flags.logfile {
+        settings.log.target = LogTarget::File(path.into());
+    }
+    if let Some(verbose) = flags.verbose {
+        settings.log.level = if verbose { LogLevel::Debug } else { settings.log.level };
+    }
+    if let Some(path) = &flags.pidfile {
+        settings.pid_file = path.into();
+    }
+    if let Some(hook) = &flags.fsfreeze_hook {
+        let hook = hook.as_deref().unwrap_or(HOOK_PATH);
+        settings.plugins.sections.entry("fsfreeze".to_owned()).or_default().insert("hook".to_owned(), hook.into());
+    }
+    if let Some(directory) = &flags.statedir {
+        settings.state_dir = directory.into();
+        settings.state_dir_is_default = false;
+    }
+    settings.daemonize = flags.daemonize.unwrap_or(settings.daemonize);
+    settings.retry_path = flags.retry_path.unwrap_or(settings.retry_path);
+    settings.commands.block.extend(entries(flags.block_rpcs.iter().flat_map(|list| split(list)), &flags.source));
+    settings.commands.allow.extend(entries(flags.allow_rpcs.iter().flat_map(|list| split(list)), &flags.source));
+    Ok(())
+}
+
+/// The command line and `qemu-ga.conf` know one channel. The last word about each half of it wins.
+fn apply_channel(settings: &mut Settings, flags: &Flags) -> Result<(), ConfigError> {
+    let method = match &flags.method {
+        Some(name) => Some(Method::from_name(name).ok_or_else(|| {
+            let known = ["virtio-serial", "isa-serial", "unix-listen", "vsock-listen"];
+            ConfigError(format!("{}: unknown method {name:?}{}", flags.source, suggestion(name, known)))
+        })?),
+        None => None,
+    };
+    let before = settings.channels.first().filter(|_| settings.channels.len() == 1);
+    let method = method.or(before.map(|channel| channel.method)).unwrap_or(Method::VirtioSerial);
+    let path = flags.path.clone().or_else(|| match before {
+        Some(channel) if channel.method == method || method.default_path().is_none() => Some(channel.path.clone()),
+        _ => None,
+    });
+    let path = path.unwrap_or_else(|| method.default_path().unwrap_or_default().to_owned());
+    settings.channels = vec![ChannelSettings { method, path }];
+    Ok(())
+}
+
+/// A list as qemu-ga takes it: nothing in an empty text, else the words between the commas as they are.
+fn split(list: &str) -> Vec<String> {
+    if list.is_empty() { Vec::new() } else { list.split(',').map(str::to_owned).collect() }
+}
+
+fn finish(settings: &mut Settings) -> Result<(), ConfigError> {
+    if settings.channels.is_empty() {
+        let method = Method::VirtioSerial;
+        settings.channels.push(ChannelSettings { method, path: super::VIRTIO_PATH.to_owned() });
+    }
+    let activated = env::var_os("LISTEN_FDS").is_some();
+    for channel in &settings.channels {
+        if channel.path.is_empty() && !activated {
+            return Err(ConfigError(format!("a channel with the method {} needs a path", channel.method)));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_with(flags: Flags) -> Result<Settings, ConfigError> {
+        load(&Sources { flags: &Flags { source: "the command line".to_owned(), ..flags }, as_qemu_ga: false })
+    }
+
+    fn names(entries: &[ListEntry]) -> Vec<&str> {
+        entries.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    #[test]
+    fn files_and_flags_add_up_and_the_later_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("guestd.toml");
+        fs::create_dir(dir.path().join("guestd.d")).unwrap();
+        fs::write(&main, "[commands]\nblock=['a']\n[daemon]\nstate-dir='/one'\n[plugins.x]\nk=1\nl=1\n").unwrap();
+        fs::write(dir.path().join("guestd.d/20-b.toml"), "[daemon]\nstate-dir='/three'\n").unwrap();
+        fs::write(dir.path().join("guestd.d/10-a.toml"), "[daemon]\nstate-dir='/two'\n[plugins.x]\nk=2\n").unwrap();
+        fs::write(dir.path().join("guestd.d/ignored"), "nonsense").unwrap();
+        let flags = Flags {
+            config: Some(main.display().to_string()),
+            block_rpcs: vec!["b,c".into(), ",".into()],
+            ..Flags::default()
+        };
+        let settings = load_with(flags).unwrap();
+        assert_eq!(settings.state_dir, PathBuf::from("/three"));
+        assert_eq!(names(&settings.commands.block), ["a", "b", "c", "", ""]);
+        assert_eq!(settings.commands.block[0].source, main.display().to_string());
+        assert_eq!(settings.plugins.section("x"), r#"{"k":2,"l":1}"#);
+        assert_eq!(settings.channels[0].path, crate::config::VIRTIO_PATH);
+    }
+
+    #[test]
+    fn a_channel_is_what_the_last_words_make_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let conf = dir.path().join("x.conf");
+        fs::write(&conf, "[general]\nmethod=unix-listen\npath=/x\n").unwrap();
+        let config = Some(conf.display().to_string());
+        let channel = |flags| load_with(flags).unwrap().channels;
+        let flags = Flags { config: config.clone(), path: Some("/y".into()), ..Flags::default() };
+        assert_eq!(channel(flags), [ChannelSettings { method: Method::UnixListen, path: "/y".into() }]);
+        let flags = Flags { method: Some("isa-serial".into()), ..Flags::default() };
+        assert_eq!(channel(flags), [ChannelSettings { method: Method::IsaSerial, path: "/dev/ttyS0".into() }]);
+        let flags = Flags { method: Some("unix-listen".into()), ..Flags::default() };
+        assert_eq!(load_with(flags).unwrap_err().to_string(), "a channel with the method unix-listen needs a path");
+        let flags = Flags { method: Some("carrier-pigeon".into()), ..Flags::default() };
+        assert!(load_with(flags).unwrap_err().to_string().contains("unknown method"));
+    }
+
+    #[test]
+    fn a_file_that_is_named_must_exist() {
+        for name in ["/nonexistent/x.toml", "/nonexistent/x.conf"] {
+            let error = load_with(Flags { config: Some(name.into()), ..Flags::default() }).unwrap_err();
+            assert!(error.to_string().contains("No such file"), "{error}");
+        }
+    }
+}

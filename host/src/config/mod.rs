@@ -1,0 +1,173 @@
+//! The configuration: where it comes from and what it amounts to.
+//!
+//! Later sources win over earlier ones, and lists add up: built-in values, `guestd.toml`, the files of `guestd.d` in the
+//! order of their names, `qemu-ga.conf`, the command line.
+
+mod key_file;
+mod load;
+mod toml_file;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+pub use load::{Sources, load, suggestion};
+
+use crate::logging::LogTarget;
+use guestd_abi::LogLevel;
+
+/// Where virtio-serial shows the port that hosts give to guest agents.
+pub const VIRTIO_PATH: &str = "/dev/virtio-ports/org.qemu.guest_agent.0";
+/// The serial port that qemu-ga takes by default.
+pub const ISA_PATH: &str = "/dev/ttyS0";
+
+/// What went wrong with the configuration, in one line that names the place.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// Everything that can be configured.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The channels to serve.
+    pub channels: Vec<ChannelSettings>,
+    /// Which sets there are.
+    pub plugins: PluginSettings,
+    /// Which commands answer.
+    pub commands: CommandSettings,
+    /// What is logged, and where to.
+    pub log: LogSettings,
+    /// The protocol.
+    pub protocol: ProtocolSettings,
+    /// Where state is kept.
+    pub state_dir: PathBuf,
+    /// Whether the directory above is a default, which is made if it does not exist.
+    pub state_dir_is_default: bool,
+    /// Where a daemon in the background writes its process number.
+    pub pid_file: PathBuf,
+    /// Whether to go into the background.
+    pub daemonize: bool,
+    /// qemu-ga's `retry-path`; devices are always waited for, so that it is only shown again.
+    pub retry_path: bool,
+}
+
+/// A channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelSettings {
+    /// What kind it is.
+    pub method: Method,
+    /// The device, the socket's path, or `cid:port`; empty: socket activation gives it.
+    pub path: String,
+}
+
+/// A kind of channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// A port of a virtio-serial device.
+    VirtioSerial,
+    /// A serial port.
+    IsaSerial,
+    /// A unix socket that the daemon listens on.
+    UnixListen,
+    /// A vsock port that the daemon listens on.
+    VsockListen,
+}
+
+impl Method {
+    /// The method of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::VirtioSerial, Self::IsaSerial, Self::UnixListen, Self::VsockListen]
+            .into_iter()
+            .find(|method| method.to_string() == name)
+    }
+
+    /// The path that is taken where none is given.
+    pub fn default_path(self) -> Option<&'static str> {
+        match self {
+            Self::VirtioSerial => Some(VIRTIO_PATH),
+            Self::IsaSerial => Some(ISA_PATH),
+            Self::UnixListen | Self::VsockListen => None,
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::VirtioSerial => "virtio-serial",
+            Self::IsaSerial => "isa-serial",
+            Self::UnixListen => "unix-listen",
+            Self::VsockListen => "vsock-listen",
+        })
+    }
+}
+
+/// Which sets there are, and what they are told.
+#[derive(Debug, Clone, Default)]
+pub struct PluginSettings {
+    /// Where plugins are looked for, in this order.
+    pub directories: Vec<PathBuf>,
+    /// Only these sets; empty: all.
+    pub enable: Vec<String>,
+    /// Not these, whatever `enable` says.
+    pub disable: Vec<String>,
+    /// The sets that may claim names which are not their vendor's own, also from other sets.
+    pub overrides: Vec<String>,
+    /// The sets' own sections.
+    pub sections: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+}
+
+impl PluginSettings {
+    /// Whether a set is used.
+    pub fn enables(&self, set: &str) -> bool {
+        let lists = |list: &[String]| list.iter().any(|entry| entry == set);
+        (self.enable.is_empty() || lists(&self.enable)) && !lists(&self.disable)
+    }
+
+    /// The text of a set's section: a JSON object.
+    pub fn section(&self, set: &str) -> String {
+        self.sections
+            .get(set)
+            .and_then(|section| serde_json::to_string(section).ok())
+            .unwrap_or_else(|| "{}".to_owned())
+    }
+}
+
+/// Which commands answer. Each entry comes with the place that it was read from, for `guestd explain`.
+#[derive(Debug, Clone, Default)]
+pub struct CommandSettings {
+    /// Only these; empty: all.
+    pub allow: Vec<ListEntry>,
+    /// Not these, whatever `allow` says.
+    pub block: Vec<ListEntry>,
+    /// How long the daemon waits for a command, in seconds, instead of what its set wants.
+    pub deadline: BTreeMap<String, u32>,
+}
+
+/// An entry of a list of commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListEntry {
+    /// The command's name, to the byte.
+    pub name: String,
+    /// Where it was read: a file, or `the command line`.
+    pub source: String,
+}
+
+/// What is logged, and where to.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The least severe level that is logged.
+    pub level: LogLevel,
+    /// Where to.
+    pub target: LogTarget,
+}
+
+/// The protocol.
+#[derive(Debug, Clone, Default)]
+pub struct ProtocolSettings {
+    /// The version whose answers are wanted where today's differ: `"0.15"`; empty: today's.
+    pub compat: String,
+    /// The version that `guest-info` reports; empty: guestd's own.
+    pub reported_version: String,
+}

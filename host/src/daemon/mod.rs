@@ -1,0 +1,170 @@
+//! The daemon's life: from its settings to its end.
+
+mod background;
+mod memory;
+mod reload;
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::LocalSet;
+
+use crate::channel::Channel;
+use crate::config::Settings;
+use crate::core::{Core, View};
+use crate::dispatch::{self, Dispatcher};
+use crate::logging::log;
+use crate::registry::{Registry, Set};
+use crate::state::State;
+
+/// The most worker threads: as many commands can hang before no other is carried out.
+const MOST_WORKERS: usize = 64;
+/// How long an idle worker is kept for the next command.
+const WORKER_KEPT: Duration = Duration::from_secs(10);
+/// How long plugins may take to undo what must not outlive the daemon, as a freeze.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// How long the last log lines may take.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// Reads the settings again.
+pub type Load<'l> = &'l dyn Fn() -> Result<Settings, String>;
+
+/// Runs the daemon until a signal ends it. The error is what kept it from starting.
+pub fn run(settings: Settings, load: Load<'_>) -> Result<ExitCode, String> {
+    log().configure(settings.log.level, &settings.log.target)?;
+    let background = if settings.daemonize { Some(background::enter(&settings.pid_file)?) } else { None };
+    memory::tune();
+    let state = State::open(&settings.state_dir, settings.state_dir_is_default)?;
+    let view = View::new(settings, &Registry::default());
+    view.registry.log_refusals();
+    let core = Arc::new(Core::new(view, state));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MOST_WORKERS)
+        .thread_keep_alive(WORKER_KEPT)
+        .thread_name("worker")
+        .build()
+        .map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    let local = LocalSet::new();
+    let served = local.block_on(&runtime, serve(&core, load, background));
+    drop(local);
+    // A worker that hangs must not hold up the end.
+    runtime.shutdown_background();
+    core.state().close();
+    log().flush(FLUSH_LIMIT);
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+/// The signals that the daemon listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn serve(core: &Arc<Core>, load: Load<'_>, background: Option<background::Background>) -> Result<(), String> {
+    let mut signals = Signals::new().map_err(|error| format!("signals cannot be listened to: {error}"))?;
+    let dispatcher = Dispatcher::new(Arc::clone(core));
+    let mut activated = activated_sockets();
+    let mut channels = Vec::new();
+    for settings in &core.view().settings.channels {
+        let channel = Channel::open(settings, &mut activated)
+            .map_err(|error| format!("{} {}: {}", settings.method, settings.path, guestd_sdk::errno_text(&error)))?;
+        channels.push(channel);
+    }
+    take_over_freeze(core);
+    for channel in channels {
+        tokio::task::spawn_local(channel.serve(dispatcher.clone()));
+    }
+    if let Some(background) = background {
+        background.report_ready()?;
+    }
+    tracing::debug!("guestd {} is ready", env!("CARGO_PKG_VERSION"));
+    notify(&[NotifyState::Ready]);
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hang_up.recv() => reload::run(core, load).await,
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    stop_plugins(core).await;
+    Ok(())
+}
+
+/// Tells the service manager, if there is one, how far the daemon is.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!("the service manager cannot be told: {error}");
+    }
+}
+
+/// The sockets that the service manager passes (sd_listen_fds(3)), the first one last.
+fn activated_sockets() -> Vec<OwnedFd> {
+    match sd_notify::listen_fds() {
+        Ok(fds) => {
+            // SAFETY: the service manager has opened these descriptors for this process, and this is their only use.
+            let mut fds: Vec<OwnedFd> = fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
+            fds.reverse();
+            fds
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+/// If a daemon before this one froze file systems and did not get to thaw them, closes the gate and starts the set
+/// that did it: it takes the freeze over, or undoes it.
+fn take_over_freeze(core: &Arc<Core>) {
+    let Some(owner) = core.state().frozen_by() else { return };
+    let view = core.view();
+    let by_thaw = || view.registry.command("guest-fsfreeze-thaw").map(|command| Arc::clone(&command.set));
+    let set: Option<Arc<Set>> = view.registry.set(&owner).map(Arc::clone).or_else(by_thaw);
+    let Some(set) = set else {
+        tracing::error!("file systems may be frozen since a daemon before this one, and no set is there to thaw them");
+        return;
+    };
+    tracing::warn!("file systems are frozen since a daemon before this one; the set '{}' takes over", set.name());
+    core.take_over_freeze();
+    let core = Arc::clone(core);
+    tokio::task::spawn_blocking(move || {
+        if dispatch::start(&core, &set).is_err()
+            && let Err(error) = core.set_frozen(set.name(), false)
+        {
+            tracing::error!("{error}");
+        }
+    });
+}
+
+/// Has every plugin that was started undo what must not outlive the daemon.
+async fn stop_plugins(core: &Arc<Core>) {
+    let view = core.view();
+    let mut stopping = tokio::task::JoinSet::new();
+    for set in view.registry.sets.iter().filter(|set| matches!(set.started(), Some(Ok(_)))) {
+        let set = Arc::clone(set);
+        stopping.spawn_blocking(move || {
+            if let Some(Ok(plugin)) = set.started() {
+                plugin.stop();
+            }
+        });
+    }
+    let all = async { while stopping.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_LIMIT, all).await.is_err() {
+        tracing::error!("a plugin has not stopped within {} s", STOP_LIMIT.as_secs());
+    }
+    stopping.detach_all();
+}

@@ -1,0 +1,124 @@
+//! The command sets: found, judged, opened when they are first needed.
+
+mod elf;
+mod names;
+mod open;
+mod scan;
+mod set;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::PluginSettings;
+
+pub use scan::Refusal;
+pub use set::Set;
+
+/// Every command that can be called, by its name.
+#[derive(Default)]
+pub struct Registry {
+    /// The enabled sets in the order in which they were found.
+    pub sets: Vec<Arc<Set>>,
+    /// The commands. Sorted, so that lists come out the same every time.
+    pub commands: BTreeMap<String, Command>,
+    /// The sets that the configuration disables.
+    pub disabled: Vec<Found>,
+    /// The files that are not used, and why.
+    pub refused: Vec<Refusal>,
+}
+
+pub use scan::Found;
+
+/// A command and the set that carries it out.
+#[derive(Clone)]
+pub struct Command {
+    /// The set.
+    pub set: Arc<Set>,
+    /// Its place in the set's table.
+    pub index: u32,
+    /// A set of [`guestd_abi::command_flags`].
+    pub flags: u32,
+    /// How long its set wants the daemon to wait, in milliseconds; 0: the daemon's default.
+    pub deadline_ms: u32,
+}
+
+impl Command {
+    /// Whether the command has a flag.
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+impl Registry {
+    /// Reads the manifests of the plugins and builds the table of commands; opens none. Sets of `before` whose file is
+    /// still the same are kept as they are, started or not.
+    pub fn read(settings: &PluginSettings, before: &Self) -> Self {
+        let (found, refused) = scan::scan(&settings.directories);
+        let mut registry = Self { refused, ..Self::default() };
+        let overrides = |name: &str| settings.overrides.iter().any(|entry| entry == name);
+        // Those that may take names from others come first.
+        let (first, second): (Vec<_>, Vec<_>) = found.into_iter().partition(|one| overrides(&one.manifest.name));
+        let mut names: HashMap<String, PathBuf> = HashMap::new();
+        for one in first.into_iter().chain(second) {
+            if let Some(other) = names.get(&one.manifest.name) {
+                let reason = format!("is a second set {:?}; {} is the first", one.manifest.name, other.display());
+                registry.refused.push(Refusal { path: one.path, reason });
+                continue;
+            }
+            names.insert(one.manifest.name.clone(), one.path.clone());
+            if let Err(reason) = names::check(&one.manifest, overrides(&one.manifest.name)) {
+                registry.refused.push(Refusal { path: one.path, reason });
+            } else if settings.enables(&one.manifest.name) {
+                registry.add(one, before, &overrides);
+            } else {
+                registry.disabled.push(one);
+            }
+        }
+        registry
+    }
+
+    fn add(&mut self, found: Found, before: &Self, overrides: &dyn Fn(&str) -> bool) {
+        let mut taken = found.manifest.commands.iter().filter_map(|command| {
+            let other = &self.commands.get(&command.name)?.set;
+            (!overrides(other.name())).then(|| (command.name.clone(), other.path.clone()))
+        });
+        if let Some((command, other)) = taken.next() {
+            let reason = format!("claims {command:?}, which {} has claimed", other.display());
+            drop(taken);
+            self.refused.push(Refusal { path: found.path, reason });
+            return;
+        }
+        drop(taken);
+        let kept = before.sets.iter().find(|set| set.is_same(&found));
+        let set = kept.map_or_else(|| Arc::new(Set::new(found)), Arc::clone);
+        for (index, command) in set.manifest.commands.iter().enumerate() {
+            let entry = Command {
+                set: Arc::clone(&set),
+                index: index as u32,
+                flags: command.flags,
+                deadline_ms: command.deadline_ms,
+            };
+            // Where an overriding set has the name already, this one's command is not reached.
+            self.commands.entry(command.name.clone()).or_insert(entry);
+        }
+        self.sets.push(set);
+    }
+
+    /// The command of that name.
+    pub fn command(&self, name: &str) -> Option<&Command> {
+        self.commands.get(name)
+    }
+
+    /// The set of that name.
+    pub fn set(&self, name: &str) -> Option<&Arc<Set>> {
+        self.sets.iter().find(|set| set.name() == name)
+    }
+
+    /// Logs what is not used, a line a file.
+    pub fn log_refusals(&self) {
+        for refusal in &self.refused {
+            tracing::warn!("{} {}", refusal.path.display(), refusal.reason);
+        }
+    }
+}

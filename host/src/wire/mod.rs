@@ -1,0 +1,12 @@
+//! The protocol on the wire: bytes to requests, replies to bytes.
+
+mod framer;
+mod grammar;
+mod outbox;
+mod request;
+mod scan;
+mod strings;
+
+pub use framer::{Frame, Framer, Message};
+pub use outbox::{MAX_SLICES, Outbox};
+pub use request::{Envelope, EnvelopeError};
