@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use guestd_sdk::errno_text;
-use nix::sys::termios::{self, ControlFlags, FlushArg, SetArg};
+use nix::sys::termios::{self, ControlFlags, SetArg};
 
 use super::session::{End, Session};
 use super::stream::Stream;
@@ -66,6 +66,5 @@ fn make_raw(fd: &OwnedFd) -> io::Result<()> {
     attributes.control_flags |= ControlFlags::CLOCAL | ControlFlags::CREAD;
     attributes.control_flags &= !ControlFlags::HUPCL;
     termios::tcsetattr(fd, SetArg::TCSANOW, &attributes)?;
-    termios::tcflush(fd, FlushArg::TCIFLUSH)?;
     Ok(())
 }

@@ -249,11 +249,6 @@ impl<'s> Session<'s> {
     fn read(&mut self) -> io::Result<()> {
         match self.stream.read(self.framer.space()) {
             Ok(Read::Some | Read::Nothing) => Ok(()),
-            Ok(Read::End) if self.stream.is_device() => {
-                // The host's side was closed: whoever opens it next begins anew.
-                self.abandon();
-                if self.stream.is_unplugged() { Err(nix::Error::ENODEV.into()) } else { Ok(()) }
-            }
             Ok(Read::End) => {
                 self.ended = true;
                 Ok(())

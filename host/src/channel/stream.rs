@@ -1,7 +1,7 @@
 //! A connection to a client: a socket or a device, read and written without blocking.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IsTerminal};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -29,6 +29,8 @@ enum Kind {
 /// (epoll(7), "Level-triggered and edge-triggered"), so that the wait for a host costs nothing.
 struct Device {
     fd: OwnedFd,
+    /// A terminal that has been hung up stays so, while a virtio port's host comes back.
+    is_terminal: bool,
     epoll: Epoll,
     /// The epoll's descriptor once more, for the runtime to watch.
     events: AsyncFd<OwnedFd>,
@@ -41,7 +43,7 @@ pub enum Read {
     Some,
     /// Nothing, now.
     Nothing,
-    /// The end of the stream. On a device: its host's side is closed, for now.
+    /// The end of the stream.
     End,
 }
 
@@ -57,7 +59,8 @@ impl Stream {
         let changes = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         epoll.add(&fd, EpollEvent::new(changes, 0))?;
         let events = watch(epoll.0.try_clone()?, Interest::READABLE)?;
-        Ok(Self::new(Kind::Device(Device { fd, epoll, events })))
+        let is_terminal = fd.is_terminal();
+        Ok(Self::new(Kind::Device(Device { fd, is_terminal, epoll, events })))
     }
 
     fn new(kind: Kind) -> Self {
@@ -127,7 +130,13 @@ impl Stream {
         match outcome {
             Ok(0) => {
                 self.nothing_to_read();
-                Ok(Read::End)
+                match &self.kind {
+                    Kind::Socket(_) => Ok(Read::End),
+                    Kind::Device(device) if device.is_terminal => Err(nix::Error::EIO.into()),
+                    // Nobody can say whether a new host's bytes have not already come, so the stream goes on; a
+                    // client finds its place in it with 0xFF and a sync. A port that was unplugged fails with ENODEV.
+                    Kind::Device(_) => Ok(Read::Nothing),
+                }
             }
             Ok(count) => {
                 // A stream socket that gave less than was asked for has no more (epoll(7), question 9); a device gives a
@@ -170,13 +179,6 @@ impl Stream {
             }
         }
         Ok(())
-    }
-
-    /// Whether a device whose read has ended is gone for good, and not only its host's side closed: a virtio port
-    /// then fails a write with ENODEV instead of EAGAIN. Should a host have come back in between, it reads an empty
-    /// line.
-    pub fn is_unplugged(&self) -> bool {
-        self.is_device() && !matches!(nix::unistd::write(self.fd(), b"\n"), Ok(_) | Err(nix::Error::EAGAIN))
     }
 }
 

@@ -12,9 +12,10 @@ use crate::core::View;
 use crate::policy::{Reason, Verdict};
 use crate::registry::Command;
 
-/// Prints the names of all commands, a line each: qemu-ga's `-b help`.
+/// Prints the names of the protocol's commands, a line each: qemu-ga's `-b help`, which tools read. Extensions are in
+/// `guestd commands`.
 pub fn names(view: &View) -> ExitCode {
-    for name in view.registry.commands.keys() {
+    for name in view.registry.commands.keys().filter(|name| name.starts_with("guest-")) {
         println!("{name}");
     }
     ExitCode::SUCCESS

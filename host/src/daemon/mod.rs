@@ -64,6 +64,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    /// Only caught, so that a write past a limit on file sizes is an error (setrlimit(2), RLIMIT_FSIZE) and not the end.
+    _file_too_large: Signal,
 }
 
 impl Signals {
@@ -72,6 +74,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            _file_too_large: signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?,
         })
     }
 }

@@ -238,8 +238,7 @@ macro_rules! plugin {
         compile_error!("a guestd plugin must be built with panic = \"unwind\": its panics would end the daemon");
 
         /// The plugin, as the macro declared it.
-        #[doc(hidden)]
-        pub struct GuestdPlugin;
+        struct GuestdPlugin;
 
         impl $crate::export::Declared for GuestdPlugin {
             type State = $state;

@@ -1,0 +1,27 @@
+# The two commands for a newcomer are `make demo` and `make test`.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+STAGE := $(TARGET)/stage
+# One set a folder of plugins/; libguestd_NAME.so is installed as NAME.so.
+SETS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
+
+.PHONY: all build stage demo test check bench clean
+
+all: build
+
+# Builds everything and lays it out as it would be installed, in $(STAGE).
+build:
+	$(CARGO) build --release -p guestd $(SETS:%=-p guestd-%)
+	install -d $(STAGE)/sbin $(STAGE)/lib/guestd/plugins
+	chmod 755 $(STAGE) $(STAGE)/sbin $(STAGE)/lib $(STAGE)/lib/guestd $(STAGE)/lib/guestd/plugins
+	install -m 755 $(TARGET)/release/guestd $(STAGE)/sbin/.guestd.new
+	mv -f $(STAGE)/sbin/.guestd.new $(STAGE)/sbin/guestd
+	ln -sfn guestd $(STAGE)/sbin/qemu-ga
+	rm -f $(STAGE)/lib/guestd/plugins/*.so
+	for set in $(SETS); do install -m 644 $(TARGET)/release/libguestd_$$set.so $(STAGE)/lib/guestd/plugins/$$set.so || exit 1; done
+
+stage: build
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,147 @@
+//! Passwords by chpasswd(8), of the shadow suite or of busybox. It knows what a guest wants of a new password: PAM or
+//! `/etc/login.defs`, the method of crypt(5), the locks and modes of its files, and the date of the change.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use guestd_sdk::CommandError;
+
+use crate::accounts::{NewPassword, Passwords};
+use crate::program::{self, RunError};
+
+/// Where the programs are looked for, and the `PATH` they get. Nothing that a user could write to; the last is NixOS'.
+pub(crate) const PROGRAM_DIRECTORIES: [&str; 5] =
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin"];
+
+/// How long chpasswd may take. It holds locks on the guest's password files meanwhile, which it and others recognize as
+/// stale once it was killed.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Sets passwords by chpasswd.
+pub(crate) struct Chpasswd {
+    directories: Vec<PathBuf>,
+}
+
+impl Chpasswd {
+    /// The guest's own.
+    pub(crate) fn installed() -> Self {
+        Self { directories: PROGRAM_DIRECTORIES.iter().map(PathBuf::from).collect() }
+    }
+
+    /// chpasswd and the arguments before its own: `busybox chpasswd` where nothing is installed under its name.
+    fn program(&self) -> Option<(PathBuf, &'static [&'static str])> {
+        let find = |name: &str| self.directories.iter().map(|directory| directory.join(name)).find(is_program);
+        let chpasswd = find("chpasswd").map(|path| (path, [].as_slice()));
+        chpasswd.or_else(|| Some((find("busybox")?, ["chpasswd"].as_slice())))
+    }
+}
+
+fn is_program(path: &PathBuf) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+impl Passwords for Chpasswd {
+    fn set(&self, password: &NewPassword<'_>, limit: Duration) -> Result<(), CommandError> {
+        let failed = |why: &str| CommandError::new(format!("child process has failed to set user password: {why}"));
+        let (program, args) = self.program().ok_or_else(|| failed("chpasswd is not installed"))?;
+        let mut args = args.to_vec();
+        if password.crypted {
+            args.push("-e");
+        }
+        let mut line = [password.username.as_bytes(), b":", password.secret, b"\n"].concat();
+        let ended = program::run(&program, &args, &line, LIMIT.min(limit));
+        line.fill(0);
+        match ended {
+            Ok(ended) if ended.status.success() => Ok(()),
+            Ok(ended) if ended.output.is_empty() => Err(failed(&ended.status.to_string())),
+            Ok(ended) => Err(failed(&ended.output)),
+            Err(RunError::TimedOut(limit)) => {
+                Err(failed(&format!("chpasswd has not ended within {} s, and was killed", limit.as_secs_f32())))
+            }
+            Err(RunError::Io(error)) => Err(failed(&format!("{}: {error}", program.display()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, poll};
+    use std::process::Command;
+    use tempfile::TempDir;
+
+    /// A directory with a program that writes down what it is given and does `then`.
+    fn with_program(name: &str, then: &str) -> (TempDir, Chpasswd) {
+        let dir = tempfile::tempdir().unwrap();
+        let record = dir.path().join("record");
+        let script = format!("#!/bin/sh\n{{ echo \"$@\"; env; cat; }} >{}\n{then}\n", record.display());
+        fs::write(dir.path().join("script"), script).unwrap();
+        // Not written by this process: a thread that starts a program meanwhile would hold the file open for writing,
+        // and the kernel executes no such file.
+        let copy =
+            Command::new("install").arg("-m755").arg(dir.path().join("script")).arg(dir.path().join(name)).status();
+        assert!(copy.unwrap().success());
+        let chpasswd = Chpasswd { directories: vec![dir.path().join("none"), dir.path().to_owned()] };
+        (dir, chpasswd)
+    }
+
+    fn set(chpasswd: &Chpasswd, crypted: bool, limit: Duration) -> Result<(), String> {
+        let password = NewPassword { username: "alice", secret: b"a:b\xff", crypted };
+        chpasswd.set(&password, limit).map_err(|error| error.desc().to_owned())
+    }
+
+    fn record(dir: &TempDir) -> Vec<u8> {
+        fs::read(dir.path().join("record")).unwrap()
+    }
+
+    #[test]
+    fn the_password_goes_to_stdin_and_nowhere_else() {
+        let (dir, chpasswd) = with_program("chpasswd", "");
+        set(&chpasswd, false, LIMIT).unwrap();
+        let plain = record(&dir);
+        assert!(plain.starts_with(b"\n") && plain.ends_with(b"\nalice:a:b\xff\n"), "{plain:?}");
+        let text = String::from_utf8_lossy(&plain);
+        assert!(text.contains("\nLC_ALL=C\n") && !text.contains("HOME="), "{text}");
+        set(&chpasswd, true, LIMIT).unwrap();
+        assert!(record(&dir).starts_with(b"-e\n"));
+    }
+
+    #[test]
+    fn busybox_stands_in_for_what_is_not_installed() {
+        let (dir, chpasswd) = with_program("busybox", "");
+        set(&chpasswd, true, LIMIT).unwrap();
+        assert!(record(&dir).starts_with(b"chpasswd -e\n"));
+        let none = Chpasswd { directories: vec![dir.path().join("none")] };
+        let error = set(&none, false, LIMIT).unwrap_err();
+        assert_eq!(error, "child process has failed to set user password: chpasswd is not installed");
+    }
+
+    #[test]
+    fn what_chpasswd_says_is_the_error() {
+        let words = "child process has failed to set user password: ";
+        for (then, expected) in [
+            ("echo one >&2; echo; echo ' two'; exit 1", "one; two"),
+            ("exit 3", "exit status: 3"),
+            ("kill -9 $$", "signal: 9 (SIGKILL)"),
+        ] {
+            let (_dir, chpasswd) = with_program("chpasswd", then);
+            assert_eq!(set(&chpasswd, false, LIMIT).unwrap_err(), format!("{words}{expected}"));
+        }
+    }
+
+    #[test]
+    fn one_that_hangs_is_killed_with_all_its_processes() {
+        let (dir, chpasswd) = with_program("chpasswd", "sleep 600 & echo $! >>\"$(dirname \"$0\")/pid\"; wait");
+        let error = set(&chpasswd, false, Duration::from_millis(500)).unwrap_err();
+        assert!(error.ends_with("chpasswd has not ended within 0.5 s, and was killed"), "{error}");
+        let pid = fs::read_to_string(dir.path().join("pid")).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        if let Ok(child) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+            let minute = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
+            let ended = PollFd::new(&child, PollFlags::IN);
+            assert_eq!(poll(&mut [ended], Some(&minute)), Ok(1), "the child lives on");
+        }
+    }
+}

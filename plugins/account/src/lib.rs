@@ -1,0 +1,39 @@
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+//! The command set `account`: passwords, and the keys that a user may log in with by ssh.
+//!
+//! * [`password`] is `guest-set-user-password`; `chpasswd` sets the password, by the program of that name,
+//! * [`ssh`] are the `guest-ssh-*-authorized-keys` commands; `authorized_keys` is the format of the file they work
+//!   on, `key_file` the way to it and its replacement, which trust nothing in the user's home directory,
+//! * `users` looks users up, `identity` lends a thread a user's rights, `turns` keeps changes for one user apart,
+//! * `rehearsal` stands in for the guest's users and passwords in tests.
+
+mod accounts;
+mod authorized_keys;
+mod chpasswd;
+mod config;
+mod identity;
+mod key_file;
+mod password;
+mod program;
+mod rehearsal;
+mod replace;
+mod ssh;
+mod turns;
+mod users;
+
+use accounts::Accounts;
+
+// chpasswd(8) has 15 s: PAM waits some seconds after a failure, and a directory service may have to be asked.
+guestd_sdk::plugin! {
+    name: "account",
+    vendor: "guestd",
+    summary: "Set passwords and manage the keys for ssh logins",
+    capabilities: [CAP_AUDIT_WRITE, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SETGID, CAP_SETUID],
+    state: Accounts = Accounts::start,
+    commands: {
+        "guest-set-user-password" within 20 => raw password::set,
+        "guest-ssh-get-authorized-keys" => ssh::get,
+        "guest-ssh-add-authorized-keys" => raw ssh::add,
+        "guest-ssh-remove-authorized-keys" => raw ssh::remove,
+    }
+}

@@ -1,0 +1,132 @@
+//! The arguments of `guest-exec`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use guestd_sdk::prelude::*;
+use serde::de::{self, Deserializer, Visitor};
+
+/// The arguments of `guest-exec`.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ExecArgs<'a> {
+    /// The program: a path, or a name that is looked for in the `PATH` of its environment.
+    pub path: String,
+    /// Its arguments, without the first, which is `path`.
+    pub arg: Option<Vec<String>>,
+    /// Its environment, `NAME=value` each; the daemon's own where there is none.
+    pub env: Option<Vec<String>>,
+    /// What it reads from stdin, in base64.
+    #[serde(borrow)]
+    pub input_data: Option<Cow<'a, str>>,
+    /// Which of its output is kept; none where this is not given.
+    #[serde(default)]
+    pub capture_output: Capture,
+}
+
+/// Which output is kept: QEMU's `GuestExecCaptureOutput`, a boolean or the name of a mode.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Capture {
+    /// `none`, or `false`.
+    #[default]
+    None,
+    /// `stdout`; what goes to stderr is dropped.
+    Stdout,
+    /// `stderr`; what goes to stdout is dropped.
+    Stderr,
+    /// `separated`, or `true`: both.
+    Separated,
+    /// `merged`: both, in one stream, as stdout.
+    Merged,
+}
+
+const MODES: [&str; 5] = ["none", "stdout", "stderr", "separated", "merged"];
+
+impl<'de> Deserialize<'de> for Capture {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CaptureVisitor)
+    }
+}
+
+struct CaptureVisitor;
+
+impl Visitor<'_> for CaptureVisitor {
+    type Value = Capture;
+
+    /// The name of the type, which is what QEMU's error has.
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GuestExecCaptureOutput")
+    }
+
+    fn visit_bool<E: de::Error>(self, all: bool) -> Result<Capture, E> {
+        Ok(if all { Capture::Separated } else { Capture::None })
+    }
+
+    fn visit_str<E: de::Error>(self, mode: &str) -> Result<Capture, E> {
+        match mode {
+            "none" => Ok(Capture::None),
+            "stdout" => Ok(Capture::Stdout),
+            "stderr" => Ok(Capture::Stderr),
+            "separated" => Ok(Capture::Separated),
+            "merged" => Ok(Capture::Merged),
+            _ => Err(E::unknown_variant(mode, &MODES)),
+        }
+    }
+}
+
+/// Decodes `input-data`: RFC 4648, section 4, and two things that qemu-ga takes and that lose no data: newlines, and
+/// bits other than 0 that the last quad does not need.
+pub(crate) fn decode(text: &str) -> Result<Vec<u8>, CommandError> {
+    if let Ok(bytes) = base64_simd::STANDARD.decode_to_vec(text) {
+        return Ok(bytes);
+    }
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=\n".contains(&byte);
+    if !text.bytes().all(is_digit) {
+        return Err(invalid());
+    }
+    if !text.bytes().filter(|&byte| byte != b'\n').count().is_multiple_of(4) {
+        return Err(CommandError::new("Base64 data is incomplete"));
+    }
+    // This one would take other white space too, and does without padding.
+    base64_simd::forgiving_decode_to_vec(text.as_bytes()).map_err(|_| invalid())
+}
+
+fn invalid() -> CommandError {
+    CommandError::new("Base64 data contains invalid characters")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(text: &str) -> Result<Vec<u8>, String> {
+        decode(text).map_err(|error| error.desc().to_owned())
+    }
+
+    #[test]
+    fn whole_quads_are_decoded() {
+        for (text, bytes) in [
+            ("", ""),
+            ("QQ==", "A"),
+            ("QUI=", "AB"),
+            ("QUJD", "ABC"),
+            ("QU\nJD\n", "ABC"),
+            ("QR==", "A"),
+            ("QUJDRA==", "ABCD"),
+        ] {
+            assert_eq!(decoded(text).unwrap(), bytes.as_bytes(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_base64_is_refused() {
+        for text in
+            ["!!", "!!!!", "QQ= =", "QQ==\t\t\t\t", "Q QQ", "Q\r\nQQ=", "QQ-_", "é=", "====", "=QQQ", "QQ==QQ=="]
+        {
+            assert_eq!(decoded(text).unwrap_err(), "Base64 data contains invalid characters", "{text:?}");
+        }
+        for text in ["Q", "QQ", "QQ=", "QUJDR", "QQ\n"] {
+            assert_eq!(decoded(text).unwrap_err(), "Base64 data is incomplete", "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! One captured stream of a program.
+
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::budget::Held;
+use crate::jobs::Jobs;
+
+/// How much of a stream is kept, in bytes: as much as qemu-ga keeps.
+pub(crate) const STREAM_LIMIT: usize = 16 << 20;
+
+/// How much is read at once, in bytes: what a pipe holds (pipe(7)).
+pub(crate) const CHUNK: usize = 64 << 10;
+
+/// What a program writes to a pipe. Past the limits it is read and dropped, so that the program goes on.
+pub(crate) struct Stream {
+    /// None after its end.
+    pipe: Option<PipeReader>,
+    data: Vec<u8>,
+    held: Held,
+    truncated: bool,
+}
+
+/// What there is of a stream when its program has ended.
+pub(crate) struct Captured {
+    /// The first bytes.
+    pub data: Vec<u8>,
+    /// Whether there were more.
+    pub truncated: bool,
+    /// The room that they take.
+    pub held: Held,
+}
+
+impl Stream {
+    /// A stream from `pipe`, which must not block.
+    pub(crate) fn new(pipe: PipeReader, jobs: &Jobs) -> Self {
+        Self { pipe: Some(pipe), data: Vec::new(), held: jobs.no_room(), truncated: false }
+    }
+
+    /// The pipe, as long as somebody may write to it.
+    pub(crate) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads what there is, one chunk at most. Returns how much that was.
+    pub(crate) fn read(&mut self, jobs: &Jobs, chunk: &mut [u8]) -> usize {
+        let Some(pipe) = &mut self.pipe else { return 0 };
+        match pipe.read(chunk) {
+            Ok(length) if length > 0 => {
+                self.keep(jobs, chunk.get(..length).unwrap_or_default());
+                length
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            Ok(_) | Err(_) => {
+                self.pipe = None;
+                0
+            }
+        }
+    }
+
+    fn keep(&mut self, jobs: &Jobs, bytes: &[u8]) {
+        let room = bytes.len().min(STREAM_LIMIT - self.data.len());
+        let room = jobs.grow(&mut self.held, room);
+        self.data.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        self.truncated |= room < bytes.len();
+    }
+
+    /// The program has ended: reads what it has left in the pipe, and returns the pipe if another process may still
+    /// hold it.
+    pub(crate) fn finish(mut self, jobs: &Jobs, chunk: &mut [u8]) -> (Captured, Option<PipeReader>) {
+        let mut left = self.pipe.as_ref().map_or(0, |pipe| rustix::io::ioctl_fionread(pipe).unwrap_or(0));
+        while left > 0 {
+            let length = usize::try_from(left).map_or(chunk.len(), |left| left.min(chunk.len()));
+            match self.read(jobs, chunk.get_mut(..length).unwrap_or_default()) as u64 {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        (Captured { data: self.data, truncated: self.truncated, held: self.held }, self.pipe)
+    }
+}

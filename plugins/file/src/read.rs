@@ -1,0 +1,95 @@
+//! `guest-file-read`.
+
+use std::io::ErrorKind;
+
+use guestd_sdk::prelude::*;
+use guestd_sdk::{answer, args};
+
+use crate::deadline::Deadline;
+use crate::handles::Files;
+use crate::huge_pages;
+use crate::open_file::{End, OpenFile};
+
+/// How many bytes are read if the client does not say (QEMU's manual, "QEMU Guest Agent Protocol Reference").
+const DEFAULT_COUNT: i64 = 4096;
+/// The most that a client may ask for, in bytes (the same).
+const MAX_COUNT: i64 = 48 * 1024 * 1024;
+
+/// How many bytes are read and encoded at a time: a multiple of 3, so that the pieces' base64 can be joined, and
+/// small enough to be still in the processor's cache when it is encoded.
+const CHUNK: usize = 48 * 1024;
+
+/// What the answer begins with. The count comes last because it is not known before.
+const HEAD: &[u8] = b"{\"buf-b64\": \"";
+/// Room for what follows the data.
+const TAIL_LENGTH: usize = 64;
+
+/// The arguments.
+#[derive(Deserialize)]
+struct ReadArgs {
+    handle: i64,
+    /// How many bytes at most.
+    count: Option<i64>,
+}
+
+/// `guest-file-read`: reads from the position on and answers with `buf-b64`, the bytes; `count`, how many they are;
+/// and `eof`, whether the end was met, which it is not by a read that goes exactly to the end.
+///
+/// A fifo or a device gives what is there. A read that fails gives an error and leaves the position where it was,
+/// unless the file has none: then it gives what was read, and the next read the error.
+pub fn read(ctx: &Ctx<Files>, request: Request) -> Result<Reply, CommandError> {
+    let deadline = Deadline::of(&request);
+    let ReadArgs { handle, count } = args::parse(args::text_of(&request)?)?;
+    drop(request);
+    let count = count.unwrap_or(DEFAULT_COUNT);
+    ctx.state.with(handle, |file| match usize::try_from(count) {
+        Ok(wanted) if count <= MAX_COUNT => Ok(answer::reply_of(answer_text(file, wanted, &deadline)?)),
+        _ => Err(CommandError::new(format!("value '{count}' is invalid for argument count"))),
+    })
+}
+
+/// Reads `wanted` bytes and makes the answer's text around them, in one buffer of the right size.
+fn answer_text(file: &mut OpenFile, wanted: usize, deadline: &Deadline) -> Result<Vec<u8>, CommandError> {
+    let mut chunk = vec![0; wanted.min(CHUNK)];
+    let mut text = Vec::new();
+    text.try_reserve_exact(HEAD.len() + data_length(expected(file, wanted)))?;
+    huge_pages::advise(&mut text);
+    text.extend_from_slice(HEAD);
+    let (mut got, mut eof) = (0, false);
+    while got < wanted && !eof {
+        if let Err(late) = deadline.check() {
+            // Nobody will get these bytes; who asks again may have them, where the file has a position.
+            let _ = file.unread(got);
+            return Err(late);
+        }
+        chunk.truncate(wanted - got);
+        let (count, end) = file.read(&mut chunk);
+        got += count;
+        text.try_reserve(data_length(count))?;
+        base64_simd::STANDARD.encode_append(chunk.get(..count).unwrap_or_default(), &mut text);
+        match end {
+            End::Full => {}
+            End::Eof => eof = true,
+            End::Failed(error) if got != 0 && error.kind() == ErrorKind::WouldBlock => break,
+            End::Failed(error) if got == 0 || file.unread(got).is_ok() => {
+                return Err(CommandError::os("failed to read file", &error));
+            }
+            End::Failed(_) => break,
+        }
+    }
+    text.extend_from_slice(format!("\", \"count\": {got}, \"eof\": {eof}}}").as_bytes());
+    Ok(text)
+}
+
+/// How many bytes a read is likely to give: a client may ask for megabytes of a file that has but a few.
+fn expected(file: &mut OpenFile, wanted: usize) -> usize {
+    if wanted <= CHUNK {
+        return wanted;
+    }
+    file.remaining().and_then(|count| usize::try_from(count).ok()).unwrap_or(CHUNK).min(wanted)
+}
+
+/// How much room `count` bytes and what follows them take in an answer.
+fn data_length(count: usize) -> usize {
+    base64_simd::STANDARD.encoded_length(count) + TAIL_LENGTH
+}

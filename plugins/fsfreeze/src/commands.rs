@@ -1,0 +1,63 @@
+//! The commands on the wire.
+
+use std::time::{Duration, Instant};
+
+use guestd_sdk::answer::{reply_of, to_json};
+use guestd_sdk::args;
+use guestd_sdk::prelude::*;
+
+use crate::freeze;
+use crate::report::{self, Report};
+use crate::state::{Freezer, Status};
+use crate::sweep;
+
+/// The arguments of `guest-fsfreeze-freeze-list`.
+#[derive(Deserialize)]
+struct FreezeListArgs {
+    /// The mount points to freeze; absent: all.
+    #[serde(default)]
+    mountpoints: Option<Vec<String>>,
+}
+
+/// `guest-fsfreeze-status`: whether anything is frozen.
+pub fn status(ctx: &Ctx<Freezer>, _: NoArgs) -> Result<Status, CommandError> {
+    Ok(ctx.state.shared.status())
+}
+
+/// `guest-fsfreeze-freeze`: freezes all local file systems and answers how many.
+pub fn freeze(ctx: &Ctx<Freezer>, request: Request) -> Result<Reply, CommandError> {
+    args::parse::<NoArgs>(args::text_of(&request)?)?;
+    number(freeze::freeze(&ctx.state.shared, None, request.deadline_ms)?)
+}
+
+/// `guest-fsfreeze-freeze-list`: the same for those that are mounted at the mount points given.
+pub fn freeze_list(ctx: &Ctx<Freezer>, request: Request) -> Result<Reply, CommandError> {
+    let args: FreezeListArgs = args::parse(args::text_of(&request)?)?;
+    let names = args.mountpoints.as_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+    number(freeze::freeze(&ctx.state.shared, names.as_deref(), request.deadline_ms)?)
+}
+
+/// `guest-fsfreeze-thaw`: thaws and answers how many file systems were frozen.
+pub fn thaw(ctx: &Ctx<Freezer>, request: Request) -> Result<Reply, CommandError> {
+    args::parse::<NoArgs>(args::text_of(&request)?)?;
+    let limit = Duration::from_millis(request.deadline_ms.into());
+    let deadline = (!limit.is_zero()).then(|| Instant::now() + limit);
+    match sweep::thaw(&ctx.state.shared, deadline) {
+        Ok(count) => number(count),
+        // Version 0.15: "If error, -1 (unknown error) or -errno".
+        Err(failure) if ctx.state.numbers_for_errors => {
+            ctx.warn(format_args!("{}", failure.text));
+            number(failure.errno.map_or(-1, |errno| -errno.raw_os_error()))
+        }
+        Err(failure) => Err(CommandError::new(failure.text)),
+    }
+}
+
+/// `__org.guestd_fsfreeze-report`: what the last freeze did, mount by mount.
+pub fn report(ctx: &Ctx<Freezer>, _: NoArgs) -> Result<Report, CommandError> {
+    Ok(report::report(&ctx.state.shared))
+}
+
+fn number(number: impl Serialize) -> Result<Reply, CommandError> {
+    Ok(reply_of(to_json(&number)?))
+}

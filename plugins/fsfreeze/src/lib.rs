@@ -1,0 +1,65 @@
+//! The command set `fsfreeze`: file systems stand still while their disks are copied, and never longer than agreed.
+//!
+//! A freeze is a lease: a thread of its own ends it in time, whatever the client, a hook or a dead disk does. The
+//! way of one freeze, and where to read about it:
+//!
+//! * [`commands`]: the commands on the wire.
+//! * [`plan`]: which file systems, and in which order: from mountinfo and sysfs.
+//! * [`hooks`]: the programs that make databases hold still, before and after.
+//! * [`freeze`], [`thaw`]: carrying it out, and undoing it on every way out.
+//! * [`lease`]: the thread that thaws when the time is over.
+//! * [`journal`], [`recover`]: what outlives a crash of the agent, and what is made of it.
+//! * [`state`], [`session`]: what all of these share. Its lock is never held over anything that can block.
+//! * [`kernel`]: the calls that freeze and thaw, with a double for tests.
+//! * [`report`]: what happened to each mount.
+//!
+//! Not here: what is refused while frozen, and where log lines wait; that is the daemon's gate.
+
+mod clock;
+mod commands;
+mod config;
+mod freeze;
+mod hooks;
+mod journal;
+mod kernel;
+mod lease;
+mod plan;
+mod recover;
+mod report;
+mod session;
+mod state;
+mod stop_points;
+mod sweep;
+mod thaw;
+
+#[cfg(test)]
+#[path = "../tests/in_process/mod.rs"]
+mod tests;
+
+use state::Freezer;
+
+guestd_sdk::plugin! {
+    name: "fsfreeze",
+    vendor: "guestd",
+    summary: "Freezes file systems for a snapshot, for a limited time",
+    capabilities: [
+        CAP_SYS_ADMIN,
+        CAP_DAC_READ_SEARCH,
+        CAP_IPC_LOCK,
+        CAP_SYS_RESOURCE,
+        CAP_KILL,
+        CAP_DAC_OVERRIDE,
+        CAP_SETUID,
+        CAP_SETGID,
+    ],
+    state: Freezer = Freezer::start,
+    reload: Freezer::reload,
+    stop: Freezer::stop,
+    commands: {
+        "guest-fsfreeze-status" [INSTANT, FREEZE_SAFE] => commands::status,
+        "guest-fsfreeze-freeze" within 300 => raw commands::freeze,
+        "guest-fsfreeze-freeze-list" within 300 => raw commands::freeze_list,
+        "guest-fsfreeze-thaw" [FREEZE_SAFE] within 120 => raw commands::thaw,
+        "__org.guestd_fsfreeze-report" [INSTANT, FREEZE_SAFE] => commands::report,
+    }
+}

@@ -1,0 +1,211 @@
+//! Real file systems, frozen for real, in a private root (see `private`). Root only; skipped elsewhere.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod agent;
+mod private;
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use agent::{call, start};
+use private::{device_mounts, is_frozen, privately, sh_in};
+use serde_json::json;
+
+/// How often the long test freezes; the full number is 1000.
+fn cycles() -> usize {
+    std::env::var("GUESTD_FREEZE_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
+}
+
+/// Appends numbered records until it is told to stop; returns how many.
+fn write_records(path: &Path, stop: &AtomicBool) -> u64 {
+    let mut file = File::create(path).unwrap();
+    let mut number: u64 = 0;
+    while !stop.load(Ordering::Relaxed) {
+        file.write_all(&record(number)).unwrap();
+        number += 1;
+        if number % 64 == 0 {
+            file.sync_data().unwrap();
+        }
+        if number % 4096 == 0 {
+            file.set_len(0).unwrap();
+            file = File::create(path).unwrap();
+            number = 0;
+        }
+    }
+    file.sync_all().unwrap();
+    number
+}
+
+fn record(number: u64) -> [u8; 512] {
+    let mut record = [0; 512];
+    for (at, byte) in record.iter_mut().enumerate() {
+        *byte = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (at % 57)) as u8;
+    }
+    record
+}
+
+fn check_records(path: &Path, count: u64) {
+    let mut text = Vec::new();
+    File::open(path).unwrap().read_to_end(&mut text).unwrap();
+    assert_eq!(text.len() as u64, count * 512, "{}", path.display());
+    for (number, chunk) in text.chunks(512).enumerate() {
+        assert!(chunk == record(number as u64), "{}: record {number} is not what was written", path.display());
+    }
+}
+
+const MANY_KINDS: &str = "
+truncate -s 64M ext4.img; mkfs.ext4 -q ext4.img; mkdir ext4; mount -o loop ext4.img ext4
+truncate -s 600M xfs.img; mkfs.xfs -q xfs.img; mkdir xfs; mount -o loop xfs.img xfs
+truncate -s 256M btrfs.img; mkfs.btrfs -q btrfs.img; mkdir btrfs sub1 sub2; mount -o loop btrfs.img btrfs
+btrfs -q subvolume create btrfs/sub1; btrfs -q subvolume create btrfs/sub2
+dev=$(findmnt -no SOURCE btrfs)
+mount -o subvol=sub1 $dev sub1; mount -o subvol=sub2 $dev sub2
+truncate -s 64M xfs/inner.img; mkfs.ext4 -q xfs/inner.img; mkdir inner; mount -o loop xfs/inner.img inner
+truncate -s 64M btrfs/sub1/deep.img; mkfs.ext4 -q btrfs/sub1/deep.img; mkdir deep; mount -o loop btrfs/sub1/deep.img deep
+truncate -s 32M over.img; mkfs.ext4 -q over.img; mkdir over alias; mount -o loop over.img over; mount --bind over alias; mount -t tmpfs none over
+mkdir bind; mount --bind ext4 bind
+mkdir ext4/upper ext4/work xfs/lower merged
+mount -t overlay overlay -o lowerdir=xfs/lower,upperdir=ext4/upper,workdir=ext4/work merged
+mkdir tmp; mount -t tmpfs none tmp
+";
+
+#[test]
+fn many_kinds_under_load_freeze_and_thaw_again_and_again() {
+    privately("many_kinds_under_load_freeze_and_thaw_again_and_again", |base| {
+        sh_in(base, MANY_KINDS);
+        let kit = start(base, json!({}));
+        let stop = Arc::new(AtomicBool::new(false));
+        let places = ["ext4", "xfs", "sub1", "sub2", "inner", "deep", "merged", "alias"];
+        let writers: Vec<_> = places
+            .into_iter()
+            .map(|place| {
+                let (path, stop) = (base.join(place).join("records"), Arc::clone(&stop));
+                thread::spawn(move || {
+                    let count = write_records(&path, &stop);
+                    (path, count)
+                })
+            })
+            .collect();
+        for cycle in 0..cycles() {
+            assert_eq!(call(&kit, "guest-fsfreeze-freeze"), Ok(json!(6)), "cycle {cycle}");
+            if cycle == 0 {
+                for place in ["ext4", "xfs", "btrfs", "inner", "deep", "alias"] {
+                    assert!(is_frozen(&base.join(place)), "{place}");
+                }
+                assert_eq!(call(&kit, "guest-fsfreeze-status"), Ok(json!("frozen")));
+            }
+            assert_eq!(call(&kit, "guest-fsfreeze-thaw"), Ok(json!(6)), "cycle {cycle}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        let written: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        for (path, count) in &written {
+            check_records(path, *count);
+        }
+        drop(kit);
+        sh_in(base, "umount merged bind over over alias tmp inner deep; umount sub1 sub2 btrfs xfs ext4");
+        sh_in(base, "e2fsck -fn ext4.img; e2fsck -fn over.img; xfs_repair -n xfs.img; btrfs check -q btrfs.img");
+    });
+}
+
+#[test]
+fn four_levels_of_loops_freeze_from_the_top_down() {
+    privately("four_levels_of_loops_freeze_from_the_top_down", |base| {
+        sh_in(
+            base,
+            "truncate -s 256M 1.img; mkfs.ext4 -q 1.img; mkdir l1 l2 l3 l4; mount -o loop 1.img l1
+             truncate -s 128M l1/2.img; mkfs.ext4 -q l1/2.img; mount -o loop l1/2.img l2
+             truncate -s 64M l2/3.img; mkfs.ext4 -q l2/3.img; mount -o loop l2/3.img l3
+             truncate -s 32M l3/4.img; mkfs.ext4 -q l3/4.img; mount -o loop l3/4.img l4
+             for dir in l1 l2 l3 l4; do echo x > $dir/unwritten; done",
+        );
+        freezes_in_order(base, 4, &["l4", "l3", "l2", "l1"]);
+    });
+}
+
+/// The mount by which the loop's file was opened is gone, so that the path of the file means nothing, and the one that is
+/// left is younger than that of the loop: the table's reverse order would be the deadly one.
+#[test]
+fn loops_whose_files_were_mounted_again_later_freeze_from_the_top_down() {
+    privately("loops_whose_files_were_mounted_again_later_freeze_from_the_top_down", |base| {
+        sh_in(
+            base,
+            "truncate -s 256M 1.img; mkfs.ext4 -q 1.img; mkdir l1 l2 l3 later1 later2; mount -o loop 1.img l1
+             truncate -s 128M l1/2.img; mkfs.ext4 -q l1/2.img; mount -o loop l1/2.img l2
+             truncate -s 64M l2/3.img; mkfs.ext4 -q l2/3.img; mount -o loop l2/3.img l3
+             mount --bind l2 later2; umount -l l2; mount --bind l1 later1; umount -l l1
+             for dir in later1 later2 l3; do echo x > $dir/unwritten; done",
+        );
+        freezes_in_order(base, 3, &["l3", "later2", "later1"]);
+    });
+}
+
+fn freezes_in_order(base: &Path, count: u64, points: &[&str]) {
+    let kit = start(base, json!({}));
+    for _ in 0..3 {
+        // A wrong order would hang here; the daemon's deadline would then undo it, and this would be an error.
+        let reply = kit.call_raw("guest-fsfreeze-freeze", "{}", 60_000).map_err(|error| error.desc().to_owned());
+        assert_eq!(reply.map(|reply| reply.body.to_vec()), Ok(count.to_string().into_bytes()));
+        assert_eq!(call(&kit, "guest-fsfreeze-thaw"), Ok(json!(count)));
+    }
+    let report = call(&kit, "__org.guestd_fsfreeze-report").unwrap();
+    let mounts = report["freeze"]["mounts"].as_array().unwrap();
+    let order: Vec<_> = mounts.iter().take(points.len()).map(|mount| mount["mountpoint"].as_str().unwrap()).collect();
+    let expected: Vec<_> = points.iter().map(|point| format!("{}/{point}", base.display())).collect();
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn names_of_any_bytes_are_frozen() {
+    privately("names_of_any_bytes_are_frozen", |base| {
+        sh_in(
+            base,
+            r#"truncate -s 16M a.img; mkfs.ext4 -q a.img
+               name=$(printf 'a b\tc\\d"\351'); mkdir -p "$name"; mount -o loop a.img "$name""#,
+        );
+        let kit = start(base, json!({}));
+        assert_eq!(call(&kit, "guest-fsfreeze-freeze"), Ok(json!(1)));
+        assert_eq!(call(&kit, "guest-fsfreeze-thaw"), Ok(json!(1)));
+        sh_in(base, "umount a.img");
+    });
+}
+
+#[test]
+fn a_covered_mount_without_an_alias_is_left_out() {
+    privately("a_covered_mount_without_an_alias_is_left_out", |base| {
+        sh_in(base, "truncate -s 16M a.img; mkfs.ext4 -q a.img; mkdir a; mount -o loop a.img a; mount -t tmpfs none a");
+        let kit = start(base, json!({}));
+        assert_eq!(call(&kit, "guest-fsfreeze-freeze"), Ok(json!(0)));
+        let report = call(&kit, "__org.guestd_fsfreeze-report").unwrap().to_string();
+        assert!(report.contains("mounted over, and reachable nowhere else"), "{report}");
+        assert_eq!(device_mounts().len(), 1);
+    });
+}
+
+/// A freeze keeps the process in memory, and gives that back.
+#[test]
+fn memory_and_score_are_held_while_frozen_and_no_longer() {
+    privately("memory_and_score_are_held_while_frozen_and_no_longer", |base| {
+        sh_in(base, "truncate -s 16M a.img; mkfs.ext4 -q a.img; mkdir a; mount -o loop a.img a");
+        let locked = || {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let score = || fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+        // Whether this machine lets root lower the score (CAP_SYS_RESOURCE).
+        let lowered = if fs::write("/proc/self/oom_score_adj", "-1000").is_ok() { "-1000\n" } else { "0\n" };
+        fs::write("/proc/self/oom_score_adj", "0").unwrap();
+        let before = (locked(), score());
+        let kit = start(base, json!({"hook": "/bin/true"}));
+        assert_eq!(call(&kit, "guest-fsfreeze-freeze"), Ok(json!(1)));
+        assert_eq!(score(), lowered);
+        assert!(locked() > 500, "{} kB", locked());
+        assert_eq!(call(&kit, "guest-fsfreeze-thaw"), Ok(json!(1)));
+        assert_eq!((locked(), score()), before);
+    });
+}

@@ -1,0 +1,106 @@
+//! One means after the other, until one is accepted.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use guestd_sdk::CommandError;
+use guestd_sdk::Ctx;
+
+use crate::power::{Power, Turn};
+use crate::program::{self, Patience, RunError};
+
+/// Why a means did not do it.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It does not exist here, and nothing was tried. The text is a clause: `systemd does not run here`.
+    Absent(String),
+    /// It was tried and said no. The text is the error for the client.
+    Failed(String),
+    /// It was tried and did not answer in time, so that it may yet act. The text is the error for the client.
+    Unanswered(String),
+}
+
+/// What the log and the errors of a command call it.
+#[derive(Clone, Copy)]
+pub(crate) struct Purpose {
+    /// For the log: `shutdown (reboot)`.
+    pub what: &'static str,
+    /// For qemu-ga's words `child process has failed to ...`.
+    pub verb: &'static str,
+}
+
+/// Tries the means in their order until one is accepted. `attempt` gets a means and whether an earlier one has been
+/// tried and failed.
+///
+/// The error is that of the last means that was there. One that does not answer in time ends the attempt: it may
+/// still act, and two at once would be worse than none.
+pub(crate) fn in_order<M: Copy + Display>(
+    ctx: &Ctx<Power>,
+    turn: &Turn<'_>,
+    purpose: Purpose,
+    means: &[M],
+    mut attempt: impl FnMut(M, bool) -> Result<(), Trouble>,
+) -> Result<(), CommandError> {
+    let mut failure: Option<String> = None;
+    let mut absent = Vec::new();
+    for &one in means {
+        match turn.check_time().and_then(|()| attempt(one, failure.is_some())) {
+            Ok(()) => {
+                ctx.info(format_args!("{}: {one} has accepted it", purpose.what));
+                return Ok(());
+            }
+            Err(Trouble::Absent(why)) => {
+                ctx.debug(format_args!("{}: not by {one}: {why}", purpose.what));
+                absent.push(format!("{one}: {why}"));
+            }
+            Err(Trouble::Failed(error)) => {
+                ctx.warn(format_args!("{}: {one} has failed: {error}", purpose.what));
+                failure = Some(error);
+            }
+            Err(Trouble::Unanswered(error)) => {
+                ctx.error(format_args!("{}: {one}: {error}", purpose.what));
+                return Err(CommandError::new(error));
+            }
+        }
+    }
+    let error = failure.unwrap_or_else(|| format!("no means to {} ({})", purpose.verb, absent.join("; ")));
+    Err(CommandError::new(error))
+}
+
+/// Runs a program that is to do it. The errors begin with qemu-ga's words; what the program said follows them.
+pub(crate) fn by_program(
+    ctx: &Ctx<Power>,
+    turn: &Turn<'_>,
+    purpose: Purpose,
+    name: &str,
+    args: &[&str],
+    patience: Patience,
+) -> Result<(), Trouble> {
+    let path = installed(turn, name)?;
+    ctx.info(format_args!("{}: by {} {}", purpose.what, path.display(), args.join(" ")));
+    let ended = match program::run(&path, args, patience, turn.time_left()) {
+        Ok(ended) => ended,
+        Err(RunError::TimedOut(limit)) => {
+            let limit = limit.as_secs();
+            return Err(Trouble::Unanswered(format!("{name} has not ended after {limit} s; it may still act")));
+        }
+        Err(RunError::Io(error)) => {
+            let context = format_args!("child process has failed to {}: {name}", purpose.verb);
+            return Err(Trouble::Failed(CommandError::os(context, &error).desc().to_owned()));
+        }
+    };
+    let said = if ended.output.is_empty() { String::new() } else { format!(": {}", ended.output) };
+    match ended.status.code() {
+        Some(0) => Ok(()),
+        Some(code) => {
+            ctx.debug(format_args!("{}: {name} ended with status {code}", purpose.what));
+            Err(Trouble::Failed(format!("child process has failed to {}{said}", purpose.verb)))
+        }
+        None => Err(Trouble::Failed(format!("child process has terminated abnormally{said}"))),
+    }
+}
+
+/// The path of a program, or that it is not installed.
+pub(crate) fn installed(turn: &Turn<'_>, name: &str) -> Result<PathBuf, Trouble> {
+    turn.machine().program(name).ok_or_else(|| Trouble::Absent(format!("{name} is not installed")))
+}

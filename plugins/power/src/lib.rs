@@ -1,0 +1,36 @@
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+//! The command set `power`: shut the guest down, reboot it, send it to sleep.
+//!
+//! Each command has several means to do its work and tries them in the order of the configuration:
+//!
+//! * `shutdown` and `suspend` are the commands and say what their means are,
+//! * `attempt` tries one means after the other,
+//! * `program` runs one program with a time limit,
+//! * `machine` is the guest, with the one system call that ends it; `rehearsal` stands in for that call in tests.
+
+mod attempt;
+mod config;
+mod machine;
+mod power;
+mod program;
+mod rehearsal;
+mod shutdown;
+mod suspend;
+
+use power::Power;
+
+// Programs have 10 s and sync(2) has 10 s, so that three programs and reboot(2) fit into 45 s, the default order.
+guestd_sdk::plugin! {
+    name: "power",
+    vendor: "guestd",
+    summary: "Shut down, reboot and suspend the guest",
+    capabilities: [CAP_SYS_BOOT],
+    state: Power = Power::start,
+    reload: Power::reload,
+    commands: {
+        "guest-shutdown" [NO_SUCCESS_RESPONSE] within 45 => raw shutdown::shutdown,
+        "guest-suspend-disk" [NO_SUCCESS_RESPONSE] within 45 => raw suspend::disk,
+        "guest-suspend-ram" [NO_SUCCESS_RESPONSE] within 45 => raw suspend::ram,
+        "guest-suspend-hybrid" [NO_SUCCESS_RESPONSE] within 45 => raw suspend::hybrid,
+    }
+}

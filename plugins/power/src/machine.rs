@@ -1,0 +1,114 @@
+//! The guest as this set sees it: its programs, its kernel's files, and the system call that ends it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::system::RebootCommand;
+
+use crate::rehearsal::Recorder;
+
+/// Where programs are looked for, and the `PATH` they get. Nothing that a user could write to; the last is NixOS'.
+pub(crate) const PROGRAM_DIRECTORIES: [&str; 5] =
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin"];
+
+/// The inode of the PID namespace that the kernel starts with (`PROC_PID_INIT_INO`, 0xEFFFFFFC, in the kernel's
+/// `proc_ns.h`), as `/proc/self/ns/pid` shows it.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// How long sync(2) may take before the guest goes down without it: it never ends where a network file system's
+/// server is dead.
+const SYNC_LIMIT: Duration = Duration::from_secs(10);
+
+/// What makes the difference between a guest and a test: the call after which there is no guest.
+pub(crate) trait Kernel: Send + Sync {
+    /// Writes what is in memory to the disks. Returns whether that was finished in time.
+    fn sync(&self) -> bool;
+
+    /// reboot(2). Returns only if it failed, or in a rehearsal.
+    fn reboot(&self, command: RebootCommand) -> io::Result<()>;
+}
+
+/// A guest: files below `root`, and a kernel.
+pub(crate) struct Machine {
+    root: PathBuf,
+    kernel: Box<dyn Kernel>,
+}
+
+impl Machine {
+    /// The guest that the daemon runs in.
+    pub(crate) fn real() -> Self {
+        Self { root: PathBuf::from("/"), kernel: Box::new(Linux) }
+    }
+
+    /// A directory that looks like a guest.
+    pub(crate) fn rehearsal(root: &Path) -> Self {
+        Self { root: root.to_owned(), kernel: Box::new(Recorder::new(root)) }
+    }
+
+    /// Where the file with this absolute path is.
+    pub(crate) fn path(&self, absolute: &str) -> PathBuf {
+        self.root.join(absolute.trim_start_matches('/'))
+    }
+
+    /// The program of this name in [`PROGRAM_DIRECTORIES`].
+    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
+        let is_program = |path: &PathBuf| {
+            fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        };
+        PROGRAM_DIRECTORIES.iter().map(|directory| self.path(directory).join(name)).find(is_program)
+    }
+
+    /// Whether systemd is the init, by the test of sd_booted(3).
+    pub(crate) fn runs_systemd(&self) -> bool {
+        fs::symlink_metadata(self.path("/run/systemd/system")).is_ok_and(|file| file.is_dir())
+    }
+
+    /// The name that process 1 goes by: the last component of its first argument.
+    pub(crate) fn init(&self) -> String {
+        let arguments = fs::read(self.path("/proc/1/cmdline")).unwrap_or_default();
+        let first = arguments.split(|&byte| byte == 0).next().unwrap_or_default();
+        let name = first.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    }
+
+    /// Whether `/sbin/init` or `/init` leads to a file whose name begins with `busybox`.
+    pub(crate) fn init_is_busybox(&self) -> bool {
+        let file = ["/sbin/init", "/init"].iter().find_map(|path| fs::canonicalize(self.path(path)).ok());
+        file.as_ref().and_then(|path| path.file_name()?.to_str()).is_some_and(|name| name.starts_with("busybox"))
+    }
+
+    /// Whether the daemon is in the PID namespace that the kernel started with. In any other, as a container's,
+    /// reboot(2) ends that namespace only.
+    pub(crate) fn in_first_pid_namespace(&self) -> bool {
+        fs::read_link(self.path("/proc/self/ns/pid")).is_ok_and(|name| name == Path::new(FIRST_PID_NAMESPACE))
+    }
+
+    /// The call itself.
+    pub(crate) fn kernel(&self) -> &dyn Kernel {
+        &*self.kernel
+    }
+}
+
+/// The kernel itself.
+struct Linux;
+
+impl Kernel for Linux {
+    fn sync(&self) -> bool {
+        let (done, finished) = mpsc::channel();
+        let started = thread::Builder::new().name("sync".to_owned()).spawn(move || {
+            rustix::fs::sync();
+            // Nobody listens any more where it took too long.
+            let _ = done.send(());
+        });
+        started.is_ok() && finished.recv_timeout(SYNC_LIMIT).is_ok()
+    }
+
+    fn reboot(&self, command: RebootCommand) -> io::Result<()> {
+        Ok(rustix::system::reboot(command)?)
+    }
+}

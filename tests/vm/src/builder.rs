@@ -1,0 +1,262 @@
+//! Describing a machine and booting it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::accel::Accel;
+use crate::control::Control;
+use crate::disk::{Disk, Fs};
+use crate::host::Kernel;
+use crate::initramfs::Guest;
+use crate::lock::BootLock;
+use crate::machine::Machine;
+use crate::qmp::Qmp;
+use crate::supervise::Process;
+use crate::vm::{Parts, Vm};
+use crate::{Error, note};
+
+/// How the host reaches the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// A named virtio-serial port.
+    Virtio,
+    /// The second serial port, `/dev/ttyS1`.
+    Isa,
+}
+
+impl Channel {
+    fn method(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio-serial",
+            Self::Isa => "isa-serial",
+        }
+    }
+
+    /// The virtio-serial ports of the machine.
+    fn ports(self) -> &'static str {
+        match self {
+            Self::Virtio => "org.guestd.test.control\norg.qemu.guest_agent.0\n",
+            Self::Isa => "org.guestd.test.control\n",
+        }
+    }
+
+    fn device(self) -> &'static str {
+        match self {
+            Self::Virtio => "/dev/virtio-ports/org.qemu.guest_agent.0",
+            Self::Isa => "/dev/ttyS1",
+        }
+    }
+}
+
+/// Which agent runs in the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agent {
+    /// guestd with its plugins, from the staged install tree.
+    Guestd,
+    /// The host's own qemu-ga, to compare with and to try the harness on.
+    QemuGa,
+}
+
+impl Agent {
+    /// By `GUESTD_VM_AGENT` (guestd or qemu-ga); guestd by default.
+    #[must_use]
+    pub fn from_env() -> Self {
+        match std::env::var("GUESTD_VM_AGENT").as_deref() {
+            Ok("qemu-ga") => Self::QemuGa,
+            _ => Self::Guestd,
+        }
+    }
+
+    /// Where the guest has it.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Guestd => "/usr/sbin/guestd",
+            Self::QemuGa => "/usr/sbin/qemu-ga",
+        }
+    }
+}
+
+/// A machine to be.
+#[derive(Debug, Clone)]
+pub struct VmBuilder {
+    channel: Channel,
+    agent: Agent,
+    agent_args: Option<Vec<String>>,
+    disks: Vec<Fs>,
+    files: Vec<(String, u32, Vec<u8>)>,
+    cpus: u32,
+    memory_mib: u32,
+    qemu_args: Vec<String>,
+    limit: Duration,
+}
+
+impl Default for VmBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl VmBuilder {
+    /// Two processors, 384 MiB, no disk, the agent of [`Agent::from_env`] on virtio-serial.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            channel: Channel::Virtio,
+            agent: Agent::from_env(),
+            agent_args: None,
+            disks: Vec::new(),
+            files: Vec::new(),
+            cpus: 2,
+            memory_mib: 384,
+            qemu_args: Vec::new(),
+            limit: Duration::from_secs(240),
+        }
+    }
+
+    /// The agent's channel.
+    #[must_use]
+    pub fn channel(mut self, channel: Channel) -> Self {
+        self.channel = channel;
+        self
+    }
+
+    /// The agent, whatever the environment says.
+    #[must_use]
+    pub fn agent(mut self, agent: Agent) -> Self {
+        self.agent = agent;
+        self
+    }
+
+    /// The agent's arguments, instead of `-m METHOD -p DEVICE -t /run/guestd -v`.
+    #[must_use]
+    pub fn agent_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.agent_args = Some(args.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// One more disk, mounted at `/mnt/` and the name of its file system.
+    #[must_use]
+    pub fn disk(mut self, fs: Fs) -> Self {
+        self.disks.push(fs);
+        self
+    }
+
+    /// A file of the guest, with mode 0644; it may take the place of one of the harness.
+    #[must_use]
+    pub fn file(self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.file_with_mode(path, 0o644, content)
+    }
+
+    /// A file of the guest.
+    #[must_use]
+    pub fn file_with_mode(mut self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((path.to_owned(), mode, content.into()));
+        self
+    }
+
+    /// Number of processors.
+    #[must_use]
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// Memory in MiB.
+    #[must_use]
+    pub fn memory(mut self, mebibytes: u32) -> Self {
+        self.memory_mib = mebibytes;
+        self
+    }
+
+    /// More words for QEMU's command line.
+    #[must_use]
+    pub fn qemu_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.qemu_args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// How long the machine may live; it is killed after that. 240 s by default.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Boots, and waits for the control shell. The agent has been started then, but may not answer yet:
+    /// [`Vm::agent`] waits for that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if this machine lacks something, anything else if the boot fails.
+    pub fn boot(self) -> Result<Vm, Error> {
+        let kernel = Kernel::newest()?;
+        std::fs::File::open(&kernel.image)
+            .map_err(|error| Error::Unavailable(format!("{}: {error}", kernel.image.display())))?;
+        let lock = BootLock::take()?;
+        let accel = Accel::choose(&kernel);
+        let started = Instant::now();
+        let directory = tempfile::Builder::new()
+            .prefix("guestd-vm-")
+            .tempdir()
+            .map_err(Error::io("making a temporary directory"))?;
+        let disks = Disk::make_all(&self.disks, directory.path())?;
+        self.write_initramfs(&kernel, &disks, directory.path())?;
+        let args = Machine {
+            kernel: &kernel,
+            accel,
+            cpus: self.cpus,
+            memory_mib: self.memory_mib,
+            channel: self.channel,
+            disks: &disks,
+            extra: &self.qemu_args,
+        }
+        .args(directory.path());
+        let process = Process::start(args, &directory.path().join("qemu.log"), self.limit)?;
+        let socket = |name: &str| directory.path().join(name);
+        let connected =
+            Qmp::connect(&socket("qmp"), &process).and_then(|qmp| Ok((qmp, Control::connect(&socket("control"))?)));
+        let (qmp, control) = connected.map_err(|error| {
+            let said = std::fs::read_to_string(socket("qemu.log")).unwrap_or_default();
+            Error::Failed(format!("{error}\n{}", said.trim()))
+        })?;
+        let mut vm = Vm::new(Parts {
+            agent: self.agent,
+            device: self.channel.device(),
+            process,
+            qmp,
+            control,
+            disks,
+            directory,
+            _lock: lock,
+        });
+        vm.wait_for_boot()?;
+        note(&format!(
+            "vm: {:?} on {:?} booted in {:.1} s ({})",
+            self.agent,
+            self.channel,
+            started.elapsed().as_secs_f32(),
+            accel.name()
+        ));
+        Ok(vm)
+    }
+
+    fn write_initramfs(&self, kernel: &Kernel, disks: &[Disk], directory: &Path) -> Result<(), Error> {
+        let standard = || {
+            let (method, device) = (self.channel.method(), self.channel.device());
+            ["-m", method, "-p", device, "-t", "/run/guestd", "-v"].map(str::to_owned).to_vec()
+        };
+        let mut command = vec![self.agent.path().to_owned()];
+        command.extend(self.agent_args.clone().unwrap_or_else(standard));
+        let guest = Guest {
+            kernel,
+            agent: self.agent,
+            command: &command,
+            ports: self.channel.ports(),
+            disks,
+            files: &self.files,
+        };
+        let archive = guest.archive()?;
+        std::fs::write(directory.join("initramfs"), archive).map_err(Error::io("writing the initramfs"))
+    }
+}
