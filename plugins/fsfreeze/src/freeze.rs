@@ -133,10 +133,14 @@ fn prepare(shared: &Shared, names: Option<&[&str]>, deadline: Option<Instant>) -
     let hooks = hooks::list(&config)?;
     let plan = plan::make(&*shared.kernel, &config, names)?;
     let abort = Abort::new().map_err(|error| CommandError::os("failed to make an eventfd", &error))?;
+    // What is written back now need not be while writers, and the hooks' databases, are halted. If it fails, the
+    // freeze itself will tell.
+    for target in &plan.targets {
+        let _ = shared.kernel.sync(target.mounted.as_fd());
+    }
     let entries = plan.targets.into_iter();
     let entries = entries.map(|target| Entry::new(target.mount, Some(target.mounted), Progress::Planned)).collect();
     let hooks = hooks.into_iter().map(HookEntry::new).collect();
-    // Only written back, so before anything else: their failure changes nothing.
     let synced = plan.synced.into_iter().map(|target| {
         let failure = shared.kernel.sync(target.mounted.as_fd()).err();
         (target.mount, failure)

@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 pub use client::Client;
-pub use library::{fixture, patched, vendor_plugin, vendor_plugin_by};
+pub use library::{daemon_with, fixture, patched, vendor_plugin, vendor_plugin_by};
 
 /// How long anything may take that takes no time.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,6 +33,7 @@ pub fn workspace() -> PathBuf {
 /// A daemon's directory, and the daemon once it is started.
 pub struct Daemon {
     dir: tempfile::TempDir,
+    program: PathBuf,
     config: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -49,7 +50,20 @@ impl Daemon {
         }
         let (state, log) = (dir.path().join("state"), dir.path().join("log"));
         let args = ["-t".into(), state.display().to_string(), "-v".into(), "-l".into(), log.display().to_string()];
-        Self { dir, config: String::new(), args: args.to_vec(), env: Vec::new(), child: None }
+        Self {
+            dir,
+            program: stage().join("sbin/guestd"),
+            config: String::new(),
+            args: args.to_vec(),
+            env: Vec::new(),
+            child: None,
+        }
+    }
+
+    /// Runs another program than the staged one.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
     }
 
     /// Adds to its `guestd.toml`. `DIR` stands for its directory.
@@ -94,9 +108,12 @@ impl Daemon {
             plugins + &self.config
         };
         fs::write(&config, text).unwrap();
-        let mut command = Command::new(stage().join("sbin/guestd"));
+        let mut command = Command::new(&self.program);
         command.arg("-c").arg(config).args(&self.args).args(words).env_remove("QGA_CONF").env_remove("NOTIFY_SOCKET");
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+            .env_remove("LISTEN_FDS")
+            .env_remove("JOURNAL_STREAM")
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command
     }

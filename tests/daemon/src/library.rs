@@ -46,14 +46,28 @@ pub fn vendor_plugin_by(label: &str, with: &Path, changes: &[(&str, &str, &str)]
     let _guard = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let tree = build_dir().join(label);
     copy_tree(&tree, &["plugin-api", "examples/vendor-plugin"], changes);
-    // The manifests inherit from the workspace that they are copied out of.
-    let root = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
-    let members = "members = [\"plugin-api/abi\", \"plugin-api/sdk\"]";
-    let root: Vec<_> = root.lines().map(|line| if line.starts_with("members = ") { members } else { line }).collect();
-    write_if_changed(&tree.join("Cargo.toml"), &root.join("\n"));
+    write_root(&tree, "members = [\"plugin-api/abi\", \"plugin-api/sdk\"]");
     let target = tree.join("target");
     cargo(with, &tree.join("examples/vendor-plugin"), &target, &["build", "--quiet", "--offline"]);
     target.join("debug/libexample_greeter.so")
+}
+
+/// A daemon built against a changed copy of the boundary.
+pub fn daemon_with(label: &str, changes: &[(&str, &str, &str)]) -> PathBuf {
+    let _guard = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let tree = build_dir().join(label);
+    copy_tree(&tree, &["plugin-api", "host"], changes);
+    write_root(&tree, "members = [\"host\", \"plugin-api/abi\", \"plugin-api/sdk\"]");
+    let target = tree.join("target");
+    cargo("cargo", &tree, &target, &["build", "--quiet", "--offline", "-p", "guestd"]);
+    target.join("debug/guestd")
+}
+
+/// The workspace's manifest, from which those in the tree inherit, with other members.
+fn write_root(tree: &Path, members: &str) {
+    let root = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
+    let lines: Vec<_> = root.lines().map(|line| if line.starts_with("members = ") { members } else { line }).collect();
+    write_if_changed(&tree.join("Cargo.toml"), &lines.join("\n"));
 }
 
 fn copy_tree(to: &Path, parts: &[&str], changes: &[(&str, &str, &str)]) {

@@ -5,14 +5,18 @@
 use std::path::Path;
 use std::process::Command;
 
-use guestd_daemon_tests::{Daemon, vendor_plugin, vendor_plugin_by};
+use guestd_daemon_tests::{Daemon, daemon_with, vendor_plugin, vendor_plugin_by};
 use serde_json::json;
 
 const GREET: &str = "__com.example_greet";
 
 fn works(library: &Path) {
+    works_in(Daemon::new(), library);
+}
+
+fn works_in(daemon: Daemon, library: &Path) {
     let config = "[plugins.greeter]\ngreeting = \"Welcome\"";
-    let daemon = Daemon::new().plugin(library, "greeter.so").config(config).start();
+    let daemon = daemon.plugin(library, "greeter.so").config(config).start();
     let mut client = daemon.client();
     assert_eq!(
         client.call(GREET, json!({"name": "Ann", "times": 2})),
@@ -51,9 +55,10 @@ fn a_plugin_by_another_compiler_works() {
 }
 
 /// The boundary as a later 1.x may have it: fields, methods and flags at the ends.
-const NEWER: [(&str, &str, &str); 5] = [
+const NEWER: [(&str, &str, &str); 6] = [
     ("abi/Cargo.toml", "version = \"1.0.0\"", "version = \"1.7.0\""),
     ("abi/src/lib.rs", "\"1.0\"\n", "\"1.7\"\n"),
+    ("abi/src/lib.rs", "VERSION: (u32, u32) = (1, 0)", "VERSION: (u32, u32) = (1, 7)"),
     (
         "abi/src/module.rs",
         "    pub deadline_ms: u32,\n",
@@ -70,4 +75,10 @@ const NEWER: [(&str, &str, &str); 5] = [
 #[test]
 fn a_plugin_for_a_newer_minor_boundary_works() {
     works(&vendor_plugin_by("newer", Path::new("cargo"), &NEWER));
+}
+
+#[test]
+fn a_daemon_with_a_newer_minor_boundary_has_plugins_for_the_older_one() {
+    let newer = daemon_with("newer-daemon", &NEWER);
+    works_in(Daemon::new().program(&newer), &vendor_plugin());
 }

@@ -64,6 +64,7 @@ struct Inner {
     hanging: BTreeSet<(&'static str, DeviceId)>,
     opened: BTreeMap<RawFd, DeviceId>,
     calls: Vec<String>,
+    synced: Vec<String>,
 }
 
 impl FakeKernel {
@@ -128,9 +129,14 @@ impl FakeKernel {
         self.inner.lock().unwrap().frozen.keys().map(DeviceId::to_string).collect()
     }
 
-    /// Takes the calls so far: `freeze 7:1`, `thaw 7:1` where it was frozen, `hold`, `let go`, `sync 0:50`.
+    /// Takes the calls so far: `freeze 7:1`, and `thaw 7:1` where it was frozen.
     pub fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.inner.lock().unwrap().calls)
+    }
+
+    /// What was written back so far.
+    pub fn synced(&self) -> Vec<String> {
+        self.inner.lock().unwrap().synced.clone()
     }
 
     pub fn has_called(&self, call: &str) -> bool {
@@ -215,7 +221,7 @@ impl Kernel for FakeKernel {
 
     fn sync(&self, mounted: BorrowedFd<'_>) -> Result<(), Errno> {
         let device = self.device(mounted);
-        self.inner.lock().unwrap().calls.push(format!("sync {device}"));
+        self.inner.lock().unwrap().synced.push(device.to_string());
         Ok(())
     }
 

@@ -112,6 +112,14 @@ fn a_file_system_that_fails_brings_the_thaw_halves() {
 }
 
 #[test]
+fn everything_is_written_back_before_a_database_is_halted() {
+    let world = with_scripts("test $1 = thaw");
+    freeze(&world.start()).unwrap_err();
+    assert_eq!(world.kernel.synced(), ["7:2", "7:1", "8:1"]);
+    assert!(world.kernel.calls().is_empty());
+}
+
+#[test]
 fn nothing_to_freeze_brings_the_thaw_halves() {
     let world = with_scripts("");
     let kit = world.start();
