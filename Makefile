@@ -6,7 +6,7 @@ STAGE := $(TARGET)/stage
 # One set a folder of plugins/; libguestd_NAME.so is installed as NAME.so.
 SETS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
 
-.PHONY: all build stage demo test check bench clean
+.PHONY: all build demo test check bench clean
 
 all: build
 
@@ -21,7 +21,21 @@ build:
 	rm -f $(STAGE)/lib/guestd/plugins/*.so
 	for set in $(SETS); do install -m 644 $(TARGET)/release/libguestd_$$set.so $(STAGE)/lib/guestd/plugins/$$set.so || exit 1; done
 
-stage: build
+# A newcomer's first command: builds, starts the agent and shows it answering.
+demo:
+	tests/install-tools.sh build
+	$(MAKE) --no-print-directory build
+	sh examples/demo.sh $(STAGE)
+
+# The second: everything that can be tested on this machine. Says what it skips and why.
+test:
+	tests/install-tools.sh build test
+	$(MAKE) --no-print-directory build
+	tests/run.sh $(STAGE)
+
+# What needs no built daemon: format, lints, documentation, licences.
+check:
+	tests/check.sh
 
 clean:
 	$(CARGO) clean

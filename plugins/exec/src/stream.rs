@@ -79,3 +79,61 @@ impl Stream {
         (Captured { data: self.data, truncated: self.truncated, held: self.held }, self.pipe)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::time::Duration;
+
+    use rustix::io::ioctl_fionbio;
+
+    use super::*;
+    use crate::config::Limits;
+
+    fn jobs(bytes: usize) -> Jobs {
+        Jobs::new(Limits { jobs: 1, bytes, run_time: None, keep: Duration::MAX })
+    }
+
+    fn stream(jobs: &Jobs) -> (Stream, io::PipeWriter) {
+        let (ours, theirs) = io::pipe().unwrap();
+        ioctl_fionbio(&ours, true).unwrap();
+        (Stream::new(ours, jobs), theirs)
+    }
+
+    #[test]
+    fn what_is_in_the_pipe_at_the_end_is_kept_whoever_still_holds_it() {
+        let jobs = jobs(STREAM_LIMIT);
+        let mut chunk = vec![0; 1000];
+        let (mut stream, mut writer) = stream(&jobs);
+        writer.write_all(b"before").unwrap();
+        assert_eq!(stream.read(&jobs, &mut chunk), 6);
+        assert_eq!(stream.read(&jobs, &mut chunk), 0);
+        writer.write_all(&[b'x'; CHUNK]).unwrap();
+        let (captured, pipe) = stream.finish(&jobs, &mut chunk);
+        assert_eq!(captured.data, [b"before".as_slice(), &[b'x'; CHUNK]].concat());
+        assert!(!captured.truncated && pipe.is_some());
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_holds_is_closed() {
+        let jobs = jobs(STREAM_LIMIT);
+        let (mut stream, writer) = stream(&jobs);
+        drop(writer);
+        stream.read(&jobs, &mut [0; 10]);
+        assert!(stream.pipe().is_none());
+        let (captured, pipe) = stream.finish(&jobs, &mut [0; 10]);
+        assert!(captured.data.is_empty() && !captured.truncated && pipe.is_none());
+    }
+
+    #[test]
+    fn what_has_no_room_is_dropped_and_told() {
+        let jobs = jobs(10);
+        let (stream, mut writer) = stream(&jobs);
+        writer.write_all(b"twelve bytes").unwrap();
+        let (captured, _) = stream.finish(&jobs, &mut [0; 5]);
+        assert_eq!((captured.data.as_slice(), captured.truncated), (b"twelve byt".as_slice(), true));
+        assert_eq!(jobs.grow(&mut jobs.no_room(), 1), 0);
+        drop(captured);
+        assert_eq!(jobs.grow(&mut jobs.no_room(), 1), 1);
+    }
+}

@@ -15,7 +15,7 @@ fn a_daemon_that_keeps_the_output_open_is_not_waited_for_and_goes_on() {
     let kit = kit();
     // It writes when nobody listens any more, and more than a pipe holds.
     let daemon = format!(
-        "(until test -e {go}; do sleep 0.02; done; head -c 300000 /dev/zero; echo >{done}) & echo $!",
+        "(until test -e {go}; do sleep 0.02; done; head -c 300000 /dev/zero && echo >{done}) & echo $!",
         go = go.display(),
         done = done.display()
     );

@@ -9,7 +9,7 @@ use guestd_sdk::prelude::*;
 use crate::freeze;
 use crate::report::{self, Report};
 use crate::state::{Freezer, Status};
-use crate::sweep;
+use crate::thaw_request;
 
 /// The arguments of `guest-fsfreeze-freeze-list`.
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ pub fn thaw(ctx: &Ctx<Freezer>, request: Request) -> Result<Reply, CommandError>
     args::parse::<NoArgs>(args::text_of(&request)?)?;
     let limit = Duration::from_millis(request.deadline_ms.into());
     let deadline = (!limit.is_zero()).then(|| Instant::now() + limit);
-    match sweep::thaw(&ctx.state.shared, deadline) {
+    match thaw_request::thaw(&ctx.state.shared, deadline) {
         Ok(count) => number(count),
         // Version 0.15: "If error, -1 (unknown error) or -errno".
         Err(failure) if ctx.state.numbers_for_errors => {

@@ -45,7 +45,7 @@ pub fn freeze(shared: &Arc<Shared>, names: Option<&[&str]>, deadline_ms: u32) ->
     begin(shared)?;
     let undo = Undo(shared);
     let number = match prepare(shared, names, deadline) {
-        Ok(session) => install(shared, session)?,
+        Ok(session) => install(shared, session, limit)?,
         Err(error) => return Err(error),
     };
     let result = carry_out(shared);
@@ -151,10 +151,13 @@ fn prepare(shared: &Shared, names: Option<&[&str]>, deadline: Option<Instant>) -
 }
 
 /// Makes a planned freeze the one that is under way.
-fn install(shared: &Shared, mut session: Session) -> Result<u64, CommandError> {
+fn install(shared: &Shared, mut session: Session, limit: Option<Duration>) -> Result<u64, CommandError> {
     shared.change(|state| {
+        if session.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            state.cancelled = Some(Cause::Deadline);
+        }
         if let Some(cause) = state.cancelled.take() {
-            return Err(CommandError::new(text_of(&cause, None, None)));
+            return Err(CommandError::new(text_of(&cause, limit, None)));
         }
         state.number += 1;
         session.number = state.number;
@@ -292,7 +295,8 @@ fn freeze_entry(shared: &Shared, index: usize) -> Result<(), Stopped> {
     })
 }
 
-/// Freezes one file system. What somebody else has frozen, and what implements no freezing, is passed over, as qemu-ga does.
+/// Freezes one file system. What somebody else has frozen, and what implements no freezing, is passed over, as qemu-ga
+/// does.
 fn freeze_one(shared: &Shared, mounted: BorrowedFd<'_>) -> Progress {
     loop {
         match shared.kernel.freeze(mounted) {

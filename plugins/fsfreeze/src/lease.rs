@@ -1,7 +1,7 @@
 //! The thread that ends a freeze in time: when the daemon has stopped waiting for it, or when its lease is over.
 //!
-//! It is started before the first hook of a freeze and ends with the thaw. Between it only sleeps. It needs nothing that a
-//! call which hangs could hold, so it does its work whatever hangs: a hook, a file system, the client.
+//! It is started before the first hook of a freeze and ends with the thaw. Between it only sleeps. It needs nothing
+//! that a call which hangs could hold, so it does its work whatever hangs: a hook, a file system, the client.
 
 use std::io;
 use std::sync::Arc;

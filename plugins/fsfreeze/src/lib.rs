@@ -3,15 +3,15 @@
 //! A freeze is a lease: a thread of its own ends it in time, whatever the client, a hook or a dead disk does. The
 //! way of one freeze, and where to read about it:
 //!
-//! * [`commands`]: the commands on the wire.
-//! * [`plan`]: which file systems, and in which order: from mountinfo and sysfs.
-//! * [`hooks`]: the programs that make databases hold still, before and after.
-//! * [`freeze`], [`thaw`]: carrying it out, and undoing it on every way out.
-//! * [`lease`]: the thread that thaws when the time is over.
-//! * [`journal`], [`recover`]: what outlives a crash of the agent, and what is made of it.
-//! * [`state`], [`session`]: what all of these share. Its lock is never held over anything that can block.
-//! * [`kernel`]: the calls that freeze and thaw, with a double for tests.
-//! * [`report`]: what happened to each mount.
+//! * `commands`: the commands on the wire.
+//! * `plan`: which file systems, and in which order: from mountinfo and sysfs.
+//! * `hooks`: the programs that make databases hold still, before and after.
+//! * `freeze`, `thaw`: carrying it out, and undoing it on every way out; `thaw_request`: when the host asks.
+//! * `lease`: the thread that thaws when the time is over.
+//! * `journal`, `recover`: what outlives a crash of the agent, and what is made of it.
+//! * `state`, `session`: what all of these share. Its lock is never held over anything that can block.
+//! * `kernel`: the calls that freeze and thaw, with a double for tests.
+//! * `report`: what happened to each mount.
 //!
 //! Not here: what is refused while frozen, and where log lines wait; that is the daemon's gate.
 
@@ -29,8 +29,8 @@ mod report;
 mod session;
 mod state;
 mod stop_points;
-mod sweep;
 mod thaw;
+mod thaw_request;
 
 #[cfg(test)]
 #[path = "../tests/in_process/mod.rs"]

@@ -1,8 +1,8 @@
 //! What commands, the lease and recovery share: how far the freeze is, and what it did so far.
 //!
-//! The lock is taken for moments of pure computing. Whoever freezes, thaws, runs a hook or writes a file marks in the state what
-//! it has taken on, does it without the lock, and notes the result. So a call that never comes back keeps nobody
-//! else from thawing the rest.
+//! The lock is taken for moments of pure computing. Whoever freezes, thaws, runs a hook or writes a file marks in the
+//! state what it has taken on, does it without the lock, and notes the result. So a call that never comes back keeps
+//! nobody else from thawing the rest.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
 //! Thawing: for the host, and on every way out of a freeze.
 //!
-//! A thaw is a list of things to do: each file system in the reverse order of freezing, then the hooks' thaw halves, then the
-//! end. Any number of threads may work on it; each takes on one thing at a time, under the lock, and does it without the
-//! lock. So one that hangs in the kernel is passed by.
+//! A thaw is a list of things to do: each file system in the reverse order of freezing, then the hooks' thaw halves,
+//! then the end. Any number of threads may work on it; each takes on one thing at a time, under the lock, and does it
+//! without the lock. So one that hangs in the kernel is passed by.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -321,7 +321,8 @@ fn notice(cause: &Cause) -> Option<Notice> {
     let when = clock::text(SystemTime::now());
     let why = cause.own_doing()?;
     let text = format!(
-        "the agent thawed the file systems by itself at {when}, because {why}: a copy that was not complete by then is not consistent"
+        "the agent thawed the file systems by itself at {when}, because {why}: \
+         a copy that was not complete by then is not consistent"
     );
     Some(Notice { text })
 }

@@ -28,10 +28,10 @@ fn write_records(path: &Path, stop: &AtomicBool) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         file.write_all(&record(number)).unwrap();
         number += 1;
-        if number % 64 == 0 {
+        if number.is_multiple_of(64) {
             file.sync_data().unwrap();
         }
-        if number % 4096 == 0 {
+        if number.is_multiple_of(4096) {
             file.set_len(0).unwrap();
             file = File::create(path).unwrap();
             number = 0;
@@ -127,8 +127,8 @@ fn four_levels_of_loops_freeze_from_the_top_down() {
     });
 }
 
-/// The mount by which the loop's file was opened is gone, so that the path of the file means nothing, and the one that is
-/// left is younger than that of the loop: the table's reverse order would be the deadly one.
+/// The mount by which the loop's file was opened is gone, so that the path of the file means nothing, and the one that
+/// is left is younger than that of the loop: the table's reverse order would be the deadly one.
 #[test]
 fn loops_whose_files_were_mounted_again_later_freeze_from_the_top_down() {
     privately("loops_whose_files_were_mounted_again_later_freeze_from_the_top_down", |base| {

@@ -41,8 +41,8 @@ impl Hook {
 
 /// The hooks of a configuration, in the order of their freeze halves: qemu-ga's hook, then the scripts by name.
 ///
-/// Fails where the directory, or a script in it, could have been written by somebody else than its owner, root or the agent's own
-/// user: it would be run with all that the agent may do.
+/// Fails where the directory, or a script in it, could have been written by somebody else than its owner, root or the
+/// agent's own user: it would be run with all that the agent may do.
 pub fn list(config: &Config) -> Result<Vec<Hook>, CommandError> {
     let mut hooks: Vec<Hook> = config.hook.iter().map(|path| Hook { path: path.clone(), script: false }).collect();
     if let Some(directory) = &config.hooks_dir {

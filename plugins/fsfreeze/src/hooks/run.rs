@@ -111,7 +111,8 @@ impl Ended {
 
 /// Runs one half of a hook in a process group of its own, without standard input, and waits for it.
 ///
-/// A process that it leaves behind, as one that holds a database's lock, goes on. Its standard output is no longer read then.
+/// A process that it leaves behind, as one that holds a database's lock, goes on. Its standard output is no longer
+/// read then.
 pub fn run(path: &Path, half: Half, limit: Duration, abort: Option<&Abort>) -> Ended {
     let started = Instant::now();
     let argument = match half {

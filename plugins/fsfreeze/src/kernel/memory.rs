@@ -1,8 +1,8 @@
 //! Keeping the process alive and in memory while file systems are frozen.
 //!
-//! A frozen file system can still be read, so code that was evicted comes back; what would keep a guest frozen is
-//! an agent that the out-of-memory killer took, or one that waits for memory which only the writing back to a frozen file system
-//! would set free.
+//! A frozen file system can still be read, so code that was evicted comes back; what would keep a guest frozen is an
+//! agent that the out-of-memory killer took, or one that waits for memory which only the writing back to a frozen file
+//! system would set free.
 
 use std::ffi::c_void;
 use std::fs;

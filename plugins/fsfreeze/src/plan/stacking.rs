@@ -73,7 +73,8 @@ fn devices(mount: &Mount, kernel: &dyn Kernel) -> Vec<DeviceId> {
 
 /// A loop device's file.
 struct Loop {
-    /// Its path, as the kernel tells it: of no use where the file was opened in another mount namespace, or by a mount that is gone.
+    /// Its path, as the kernel tells it: of no use where the file was opened in another mount namespace, or by a mount
+    /// that is gone.
     file: PathBuf,
     /// The number that stat(2) gives for its file system.
     holder: Option<DeviceId>,

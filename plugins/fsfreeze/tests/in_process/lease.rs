@@ -1,4 +1,5 @@
-//! The thaws that nobody asked for: the lease, the deadline, the end of the daemon; and what is passed by when it hangs.
+//! The thaws that nobody asked for: the lease, the deadline, the end of the daemon; and what is passed by when it
+//! hangs.
 
 use std::sync::Arc;
 use std::thread;

@@ -1,4 +1,4 @@
-//! A thaw when this agent has frozen nothing: of whatever somebody else has.
+//! `guest-fsfreeze-thaw`: what it means depends on how far the freeze is.
 
 use std::os::fd::AsFd;
 use std::time::Instant;

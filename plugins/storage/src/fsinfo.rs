@@ -1,0 +1,84 @@
+//! `guest-get-fsinfo`: the guest's local file systems and the disks that they are on.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use guestd_sdk::prelude::*;
+
+use crate::address;
+use crate::block::{self, BlockDevice};
+use crate::filesystems::{self, Filesystem};
+use crate::machine::Machine;
+use crate::mountinfo::DeviceId;
+use crate::space::Question;
+use crate::storage::Storage;
+use crate::types::{DiskAddress, FilesystemInfo};
+
+/// btrfs's directory: a directory for each file system, with links to its devices in `devices`.
+const BTRFS: &str = "/sys/fs/btrfs";
+
+/// `guest-get-fsinfo`: each local file system once, the one mounted last first. Network and pseudo file systems are
+/// neither listed nor touched.
+pub fn get_fsinfo(ctx: &Ctx<Storage>, _: NoArgs) -> Result<Vec<FilesystemInfo>, CommandError> {
+    let machine = &ctx.state.machine;
+    let systems = filesystems::local(machine)?;
+    let pending = ctx.state.gauge.ask(systems.iter().filter_map(|system| question(machine, system)).collect());
+    let disks: Vec<_> = systems.iter().map(|system| disks_of(machine, system)).collect();
+    let spaces = pending.answers(ctx.state.statfs_wait());
+    let infos = systems.iter().zip(disks).zip(spaces).map(|((system, (name, disk)), space)| FilesystemInfo {
+        name,
+        mountpoint: system.point().to_string_lossy().into_owned(),
+        kind: system.fstype.clone(),
+        used_bytes: space.map(|space| space.used),
+        total_bytes: space.map(|space| space.total),
+        total_bytes_privileged: space.map(|space| space.total_privileged),
+        disk,
+    });
+    Ok(infos.collect())
+}
+
+fn question(machine: &Machine, system: &Filesystem) -> Option<Question> {
+    let place = system.places.first()?;
+    Some(Question { mount: place.mount, point: machine.path(&place.point) })
+}
+
+/// The name of a file system's device, and the disks behind it.
+fn disks_of(machine: &Machine, system: &Filesystem) -> (String, Vec<DiskAddress>) {
+    let source_name = || system.source.file_name().unwrap_or(system.source.as_os_str()).to_string_lossy().into_owned();
+    let Some(device) = device_of(machine, system) else { return (source_name(), Vec::new()) };
+    let mut disks = Vec::new();
+    for member in members_of(machine, system, &device) {
+        for disk in member.stored_on(machine) {
+            // The mount has told the number of its own device.
+            let number = (system.device.major != 0 && disk == device).then_some(system.device);
+            disks.extend(address::of(machine, &disk, number));
+        }
+    }
+    (device.name, disks)
+}
+
+/// The block device that was mounted.
+fn device_of(machine: &Machine, system: &Filesystem) -> Option<BlockDevice> {
+    if system.device.major != 0 {
+        return BlockDevice::by_number(machine, system.device);
+    }
+    let source = machine.path(&system.source);
+    let metadata = std::fs::metadata(&source).ok()?;
+    if metadata.file_type().is_block_device() {
+        let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
+        return BlockDevice::by_number(machine, DeviceId { major, minor });
+    }
+    BlockDevice::by_name(machine, system.source.file_name()?.to_str()?)
+}
+
+/// All devices of a file system: of btrfs there can be several.
+fn members_of(machine: &Machine, system: &Filesystem, device: &BlockDevice) -> Vec<BlockDevice> {
+    if system.fstype == "btrfs" {
+        for uuid in block::names(machine, BTRFS) {
+            let names = block::names(machine, &format!("{BTRFS}/{uuid}/devices"));
+            if names.contains(&device.name) {
+                return names.iter().filter_map(|name| BlockDevice::by_name(machine, name)).collect();
+            }
+        }
+    }
+    vec![device.clone()]
+}

@@ -1,0 +1,132 @@
+//! `guest-fstrim`: file systems tell the disks below them which blocks are free, so that the host can have them back.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{MutexGuard, TryLockError};
+use std::time::Instant;
+
+use guestd_sdk::prelude::*;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+
+use crate::filesystems::{self, Filesystem};
+use crate::kernel::{Kernel, OpenError};
+use crate::machine::Machine;
+use crate::storage::Storage;
+use crate::types::{TrimArgs, TrimResponse, TrimResult};
+
+/// The file in the daemon's run directory that is locked, by flock(2), for as long as file systems are trimmed.
+const LOCK: &str = "fstrim.lock";
+
+/// `guest-fstrim`: trims each local file system, the one mounted last first, and answers what became of each.
+///
+/// None is trimmed while file systems are frozen: before each one that is looked at again.
+pub fn fstrim(ctx: &Ctx<Storage>, args: TrimArgs) -> Result<TrimResponse, CommandError> {
+    let _turn = Turn::take(ctx)?;
+    let minimum = args.minimum.unwrap_or(0);
+    let systems = filesystems::local(&ctx.state.machine)?;
+    let mut paths = Vec::with_capacity(systems.len());
+    for (index, system) in systems.iter().enumerate() {
+        let point = system.point();
+        ctx.info(format_args!("trimming {point:?}, {} of {}", index + 1, systems.len()));
+        let since = Instant::now();
+        let result = trim(&*ctx.state.kernel, &ctx.state.machine, system, minimum, || ctx.frozen());
+        let took = since.elapsed().as_secs_f64();
+        match (&result.trimmed, &result.error) {
+            (_, Some(error)) => ctx.warn(format_args!("{point:?} is not trimmed: {error}")),
+            (trimmed, None) => {
+                ctx.info(format_args!("trimmed {point:?}: {} bytes in {took:.1} s", trimmed.unwrap_or(0)));
+            }
+        }
+        paths.push(result);
+    }
+    Ok(TrimResponse { paths })
+}
+
+/// Trims one file system, by the first of its mount points that leads to it.
+fn trim(
+    kernel: &dyn Kernel,
+    machine: &Machine,
+    system: &Filesystem,
+    minimum: i64,
+    frozen: impl FnOnce() -> bool,
+) -> TrimResult {
+    let path = system.point().to_string_lossy().into_owned();
+    let done = open(kernel, machine, system).and_then(|opened| {
+        if frozen() {
+            return Err("failed to trim: file systems are frozen".to_owned());
+        }
+        kernel.trim(&opened, minimum.cast_unsigned()).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::NOTTY | Errno::OPNOTSUPP) => "trim not supported".to_owned(),
+            _ => format!("failed to trim: {}", guestd_sdk::errno_text(&error)),
+        })
+    });
+    match done {
+        Ok(trimmed) => TrimResult {
+            path,
+            trimmed: Some(i64::try_from(trimmed.bytes).unwrap_or(i64::MAX)),
+            minimum: Some(trimmed.minimum.cast_signed()),
+            error: None,
+        },
+        Err(error) => TrimResult { path, trimmed: None, minimum: None, error: Some(error) },
+    }
+}
+
+fn open(kernel: &dyn Kernel, machine: &Machine, system: &Filesystem) -> Result<OwnedFd, String> {
+    let mut refused = None;
+    for place in &system.places {
+        match kernel.open(&machine.path(&place.point), place.mount) {
+            Ok(opened) => return Ok(opened),
+            Err(OpenError::Covered) => {}
+            Err(OpenError::Refused(error)) => refused = refused.or(Some(error)),
+        }
+    }
+    let why = refused.map_or_else(|| "something else is mounted over it".to_owned(), |error| guestd_sdk::errno_text(&error));
+    Err(format!("failed to open: {why}"))
+}
+
+/// The right to trim: one at a time, and not together with whoever else locks the file, as a freeze.
+struct Turn<'s> {
+    _alone: MutexGuard<'s, ()>,
+    _lock: Option<File>,
+}
+
+impl<'s> Turn<'s> {
+    fn take(ctx: &'s Ctx<Storage>) -> Result<Self, CommandError> {
+        let taken = || CommandError::new("file systems are being trimmed or frozen already");
+        let alone = match ctx.state.trimming.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(taken()),
+        };
+        let lock = if ctx.state.run_dir.as_os_str().is_empty() {
+            None
+        } else {
+            let lock = lock(&ctx.state.run_dir)
+                .map_err(|error| CommandError::os(format_args!("{LOCK} cannot be locked"), &error))?;
+            Some(lock.ok_or_else(taken)?)
+        };
+        if ctx.frozen() {
+            return Err(taken());
+        }
+        Ok(Self { _alone: alone, _lock: lock })
+    }
+}
+
+/// Locks the file until what is returned is dropped; `None` if somebody else has locked it.
+fn lock(directory: &Path) -> io::Result<Option<File>> {
+    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
+    let file = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(nofollow).open(directory.join(LOCK))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! A disk's serial number.
+
+use crate::block::BlockDevice;
+use crate::machine::Machine;
+use crate::mountinfo::DeviceId;
+
+/// udev's records, a file a device: `b8:0` is a block device's (sd-device's database).
+const UDEV: &str = "/run/udev/data";
+
+/// udev's `ID_SERIAL` of a disk or partition, which for many disks begins with their model; without udev the serial
+/// number that the disk itself states.
+pub(crate) fn of(
+    machine: &Machine,
+    device: &BlockDevice,
+    disk: &BlockDevice,
+    number: Option<DeviceId>,
+) -> Option<String> {
+    let number = number.or_else(|| machine.attribute(device.attribute("dev"))?.parse().ok());
+    number.and_then(|number| of_udev(machine, number)).or_else(|| of_disk(machine, disk))
+}
+
+fn of_udev(machine: &Machine, number: DeviceId) -> Option<String> {
+    let record = machine.read(&format!("{UDEV}/b{number}")).ok()?;
+    let serial = record.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"E:ID_SERIAL="))?;
+    (!serial.is_empty()).then(|| String::from_utf8_lossy(serial).into_owned())
+}
+
+/// virtio-blk has it with the disk, NVMe and card readers with the device, SCSI in the vital product data.
+fn of_disk(machine: &Machine, disk: &BlockDevice) -> Option<String> {
+    let plain = || machine.attribute(disk.attribute("serial")).or_else(|| machine.attribute(disk.attribute("device/serial")));
+    plain().or_else(|| unit_serial_number(&machine.attribute_bytes(disk.attribute("device/vpd_pg80"))?))
+}
+
+/// The unit serial number page: four bytes, of which the last two are the length of the rest (SCSI Primary Commands,
+/// vital product data page 80h).
+fn unit_serial_number(page: &[u8]) -> Option<String> {
+    let (&[_, 0x80, high, low], rest) = page.split_first_chunk::<4>()? else { return None };
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    let text = String::from_utf8_lossy(rest.get(..len)?);
+    let text = text.trim_matches(|char: char| char == '\0' || char.is_ascii_whitespace());
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unit_serial_number;
+
+    #[test]
+    fn a_product_data_page_is_read_as_far_as_it_says() {
+        assert_eq!(unit_serial_number(b"\0\x80\0\x06SC0SERxx").as_deref(), Some("SC0SER"));
+        assert_eq!(unit_serial_number(b"\0\x80\0\x14SATASER             ").as_deref(), Some("SATASER"));
+        for page in [b"".as_slice(), b"\0\x80\0", b"\0\x80\0\x06SC0", b"\0\x83\0\x01x", b"\0\x80\0\0", b"\0\x80\0\x02  "] {
+            assert_eq!(unit_serial_number(page), None, "{page:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Installs the packages that building (`build`) and testing (`test`) need, on Debian and its kin as root; elsewhere says what
+# is missing and goes on, so that what can be done is done.
+set -eu
+
+packages=
+need() {
+    command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || packages="$packages $2"
+}
+
+for what in "$@"; do
+    case $what in
+    build)
+        need cc gcc
+        need ld binutils
+        ;;
+    test)
+        PATH=$PATH:/usr/sbin:/sbin
+        need qemu-system-x86_64 qemu-system-x86
+        need busybox busybox-static
+        need mkfs.ext4 e2fsprogs
+        need mkfs.xfs xfsprogs
+        need mkfs.btrfs btrfs-progs
+        need modprobe kmod
+        need unshare util-linux
+        need ip iproute2
+        need dmsetup dmsetup
+        need qemu-ga qemu-guest-agent
+        # Another compiler than rustup's, for the tests of the boundary.
+        need /usr/bin/rustc rustc-web
+        ls /boot/vmlinuz-*-cloud-* >/dev/null 2>&1 || packages="$packages linux-image-cloud-$(dpkg --print-architecture 2>/dev/null || echo amd64)"
+        ;;
+    esac
+done
+
+if [ -z "$packages" ]; then
+    :
+elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "installing:$packages"
+    apt-get update -qq
+    # One at a time: what one distribution does not have must not keep the rest away.
+    for package in $packages; do
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null || echo "could not be installed: $package"
+    done
+else
+    echo "not installed, and this is not root on Debian:$packages"
+    echo "tests that need them are skipped"
+fi
+
+for what in "$@"; do
+    if [ "$what" = test ] && ! cargo deny --version >/dev/null 2>&1; then
+        echo "installing: cargo-deny (some minutes)"
+        cargo install --quiet --locked cargo-deny || echo "could not be installed: cargo-deny"
+    fi
+done

@@ -1,0 +1,54 @@
+#!/bin/bash
+# Runs all tests against the staged tree $1; `make test` calls it. Each part is run even if one before it fails, and the last
+# line counts the parts.
+set -u
+
+stage=$(realpath "$1")
+export GUESTD_STAGE=$stage
+passed=0
+failed=0
+skipped=0
+failures=
+
+part() {
+    local name=$1 since=$SECONDS
+    shift
+    echo "== $name"
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        failures="$failures; $name"
+    fi
+    echo "== $name: $((SECONDS - since)) s"
+}
+
+skip() {
+    skipped=$((skipped + 1))
+    echo "== $1: SKIPPED: $2"
+}
+
+conformance() {
+    cargo run --quiet --release -p guestd-conformance -- -j 2 --agent "$stage/sbin/guestd -m unix-listen -p {sock} -t {state} {extra}"
+}
+
+vendor() {
+    (cd examples/vendor-plugin && CARGO_TARGET_DIR=../../target/test-plugins/vendor-tests cargo test --quiet)
+}
+
+part "format, lints, documentation, licences" tests/check.sh
+part "unit tests of the daemon and the sdk" cargo test --quiet -p guestd -p guestd-abi -p guestd-sdk --features guestd-sdk/testkit
+part "the command sets in the test kit" cargo test --quiet $(for set in plugins/*/; do echo -p "guestd-$(basename "$set")"; done)
+part "a vendor's plugin outside of the workspace" vendor
+part "the staged daemon" cargo test --quiet -p guestd-daemon-tests
+part "the conformance runner itself" cargo test --quiet --release -p guestd-conformance
+part "conformance with qemu-ga 10.2" conformance
+if command -v qemu-system-x86_64 >/dev/null && ls /boot/vmlinuz-*-cloud-* >/dev/null 2>&1; then
+    part "in a virtual machine" cargo test --quiet -p guestd-vm
+else
+    skip "in a virtual machine" "qemu-system-x86_64 or Debian's cloud kernel is not installed"
+fi
+
+[ -z "$failures" ] || echo "failed: ${failures#; }"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
