@@ -68,6 +68,13 @@ eventually() {
     done
 }
 
+# says WANTED COMMAND...: whether a command prints just that.
+says() {
+    local wanted=$1
+    shift
+    [ "$("$@")" = "$wanted" ]
+}
+
 # image NAME USER: a file system of its own at $base/NAME, and a directory for sockets.
 image() {
     truncate -s 512M "$base/$1.img"
@@ -99,9 +106,20 @@ TOML
     eventually 10 test -S "$base/agent"
 }
 
+# freeze NAME: as a hypervisor asks for it; freezes NAME: and it works.
+freeze() {
+    agent guest-fsfreeze-freeze-list "{\"mountpoints\": [\"$base/$1\"]}"
+}
+
+freezes() {
+    local got
+    got=$(freeze "$1" 2>&1)
+    [ "$got" = 1 ] || die "the freeze of $1: $got"
+}
+
 # freeze_and_copy NAME: what a hypervisor does; the copy is mounted at $base/NAME.copy.
 freeze_and_copy() {
-    answers 1 guest-fsfreeze-freeze
+    freezes "$1"
     cp --sparse=always "$base/$1.img" "$base/$1.copy.img"
     answers 1 guest-fsfreeze-thaw
     mkdir -p "$base/$1.copy"
@@ -120,9 +138,10 @@ test_postgresql() {
     bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -n 1)
     [ -n "$bin" ] || { echo "  there is no PostgreSQL"; return 77; }
     image postgresql postgres
-    pg() { runuser -u postgres -- "$@"; }
+    local as=(setpriv --reuid postgres --regid postgres --init-groups)
+    pg() { "${as[@]}" "$@"; }
     serve() { # DIRECTORY PORT
-        pg "$bin/postgres" -D "$1" -p "$2" -k "$base/run/postgresql" -c listen_addresses= -c logging_collector=off \
+        "${as[@]}" "$bin/postgres" -D "$1" -p "$2" -k "$base/run/postgresql" -c listen_addresses= -c logging_collector=off \
             -c checkpoint_timeout=1h -c shared_buffers=16MB >>"$base/run/postgresql.log" 2>&1 &
         server=$!
         eventually 30 pg "$bin/pg_isready" -q -h "$base/run/postgresql" -p "$2"
@@ -135,14 +154,14 @@ test_postgresql() {
     (while sql 5555 "INSERT INTO t (x) SELECT md5(random()::text) FROM generate_series(1, 100)"; do :; done) 2>/dev/null &
     writer=$!
     start_agent 20-postgresql "TARGETS='host=$base/run/postgresql port=5555 dbname=postgres'"
-    eventually 30 test "$(sql 5555 'SELECT count(*) > 500 FROM t')" = t
+    eventually 30 says t sql 5555 "SELECT count(*) > 500 FROM t"
     before=$(sql 5555 "SELECT max(n) FROM t")
     checkpoint() { pg "$bin/pg_controldata" "$1/data" | sed -n "s/^Latest checkpoint's REDO location: *//p"; }
     old=$(checkpoint "$base/postgresql")
     freeze_and_copy postgresql
     [ "$(checkpoint "$base/postgresql.copy")" != "$old" ] || die "there was no checkpoint"
     after=$(sql 5555 "SELECT max(n) FROM t")
-    eventually 30 test "$(sql 5555 "SELECT max(n) > $after FROM t")" = t
+    eventually 30 says t sql 5555 "SELECT max(n) > $after FROM t"
     kill $writer
     rm "$base/postgresql.copy/data/postmaster.pid"
     serve "$base/postgresql.copy/data" 5556
@@ -159,7 +178,7 @@ test_mariadb() {
     serve() { # DIRECTORY NAME
         mariadbd --no-defaults --user=mysql --datadir="$1" --socket="$run/$2" --pid-file="$run/$2.pid" --skip-networking \
             --innodb-buffer-pool-size=16M --innodb-log-file-size=16M --myisam-recover-options=OFF \
-            --log-error="$run/$2.log" &
+            --log-error="$run/$2.log" 2>/dev/null &
         server=$!
         eventually 30 mariadb-admin --no-defaults --socket="$run/$2" ping
     }
@@ -174,11 +193,11 @@ test_mariadb() {
     (while sql first "INSERT INTO i (x) VALUES (MD5(RAND())); INSERT INTO m (x) VALUES (MD5(RAND()))"; do :; done) 2>/dev/null &
     writer=$!
     start_agent 20-mariadb "OPTIONS='--no-defaults --socket=$run/first' DIR=$run/hook LIMIT=2"
-    eventually 30 test "$(sql first 'SELECT COUNT(*) > 20 FROM m')" = 1
+    eventually 30 says 1 sql first "SELECT COUNT(*) > 20 FROM m"
     before=$(sql first "SELECT MAX(n) FROM m")
     freeze_and_copy mariadb
     after=$(sql first "SELECT MAX(n) FROM m")
-    eventually 30 test "$(sql first "SELECT MAX(n) > $after FROM m")" = 1
+    eventually 30 says 1 sql first "SELECT MAX(n) > $after FROM m"
     serve "$base/mariadb.copy/data" second
     second=$server
     copied=$(sql second "SELECT MAX(n) FROM m")
@@ -192,14 +211,14 @@ test_mariadb() {
         mariadb --no-defaults --socket="$run/first" --unbuffered test >"$run/locker" 2>&1 &
     locker=$!
     eventually 10 grep -q 'got it' "$run/locker"
-    agent guest-fsfreeze-freeze >"$run/answer" 2>&1 && die "froze in spite of a locked table"
+    freeze mariadb >"$run/answer" 2>&1 && die "froze in spite of a locked table"
     grep -q 'Lock wait timeout exceeded' "$run/answer" || die "answered $(cat "$run/answer")"
     answers '"thawed"' guest-fsfreeze-status
     [ ! -e "$run/hook/holder" ] || die "the hook's session is still there"
     wait $locker
 
     # A lock that is lost before the thaw makes the thaw an error.
-    answers 1 guest-fsfreeze-freeze
+    freezes mariadb
     kill "$(cat "$run/hook/holder")"
     eventually 10 test ! -d "/proc/$(cat "$run/hook/holder")"
     agent guest-fsfreeze-thaw >"$run/answer" 2>&1 && die "a lost lock was not noticed"
@@ -211,13 +230,12 @@ test_mariadb() {
 test_redis() {
     command -v redis-server >/dev/null || { echo "  there is no Redis"; return 77; }
     image redis redis
-    local run=$base/run/redis
+    local run=$base/run/redis as=(setpriv --reuid redis --regid redis --init-groups)
     serve() { # DIRECTORY NAME
-        runuser -u redis -- redis-server --port 0 --unixsocket "$run/$2" --dir "$1" --save "3600 1" --daemonize no \
+        "${as[@]}" redis-server --port 0 --unixsocket "$run/$2" --dir "$1" --save "3600 1" --daemonize no \
             --logfile "$run/$2.log" &
         server=$!
-        eventually 30 redis-cli -s "$run/$2" ping
-        eventually 30 test "$(redis-cli -s "$run/$2" ping)" = PONG
+        eventually 30 says PONG redis-cli -s "$run/$2" ping
     }
     serve "$base/redis/data" first
     first=$server
@@ -237,7 +255,7 @@ test_redis() {
     eventually 30 aof_is_ready
     saved=$(redis-cli -s "$run/first" LASTSAVE)
     redis-cli -s "$run/first" SET kept another >/dev/null
-    answers 1 guest-fsfreeze-freeze
+    freezes redis
     answers 1 guest-fsfreeze-thaw
     [ "$(redis-cli -s "$run/first" LASTSAVE)" = "$saved" ] || die "a snapshot was made beside the append-only file"
 
@@ -245,7 +263,7 @@ test_redis() {
     redis-cli -s "$run/first" CONFIG SET appendonly no >/dev/null
     redis-cli -s "$run/first" CONFIG SET dbfilename none.rdb >/dev/null
     chmod 500 "$base/redis/data"
-    agent guest-fsfreeze-freeze >"$run/answer" 2>&1 && die "froze without a snapshot"
+    freeze redis >"$run/answer" 2>&1 && die "froze without a snapshot"
     grep -q 'the snapshot failed' "$run/answer" || die "answered $(cat "$run/answer")"
     answers '"thawed"' guest-fsfreeze-status
     end "$second" "$first" "$agent_pid"

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::{self, ExitCode};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -107,7 +107,7 @@ impl Client {
                 let fd = socket::socket(AddressFamily::Vsock, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
                 socket::connect(fd.as_raw_fd(), &address)?;
                 // Reads, writes and timeouts are the same for all stream sockets.
-                UnixStream::from(OwnedFd::from(fd))
+                UnixStream::from(fd)
             }
         };
         Ok(Self { stream, received: Vec::new() })

@@ -90,6 +90,7 @@ async fn serve(core: &Arc<Core>, load: Load<'_>, background: Option<background::
         channels.push(channel);
     }
     take_over_freeze(core);
+    start_early(core);
     for channel in channels {
         tokio::task::spawn_local(channel.serve(dispatcher.clone()));
     }
@@ -151,6 +152,20 @@ fn take_over_freeze(core: &Arc<Core>) {
             tracing::error!("{error}");
         }
     });
+}
+
+/// Starts the sets that are to be there before their first call. A failure is logged, and answered when they are called.
+fn start_early(core: &Arc<Core>) {
+    let view = core.view();
+    for set in &view.registry.sets {
+        let section = view.settings.plugins.sections.get(set.name());
+        let asked =
+            set.manifest.start_if.as_ref().is_some_and(|key| section.is_some_and(|section| section.contains_key(key)));
+        if asked && set.started().is_none() {
+            let (core, set) = (Arc::clone(core), Arc::clone(set));
+            tokio::task::spawn_blocking(move || dispatch::start(&core, &set).is_ok());
+        }
+    }
 }
 
 /// Has every plugin that was started undo what must not outlive the daemon.

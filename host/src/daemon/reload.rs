@@ -5,7 +5,7 @@ use std::sync::Arc;
 use guestd_abi::RResult;
 use sd_notify::NotifyState;
 
-use super::{Load, notify};
+use super::{Load, notify, start_early};
 use crate::core::{Core, View};
 use crate::logging::log;
 
@@ -20,6 +20,7 @@ pub async fn run(core: &Arc<Core>, load: Load<'_>) {
         tracing::error!("the configuration stays as it was: {error}");
     } else {
         reload_plugins(core).await;
+        start_early(core);
         tracing::info!("the configuration was read again");
     }
     notify(&[NotifyState::Ready]);
@@ -42,12 +43,12 @@ fn apply(core: &Core, load: Load<'_>) -> Result<(), String> {
 async fn reload_plugins(core: &Core) {
     for set in &core.view().registry.sets {
         let set = Arc::clone(set);
-        let reloaded = tokio::task::spawn_blocking(move || match set.started() {
-            Some(Ok(plugin)) => match plugin.reload() {
-                RResult::ROk(()) => {}
-                RResult::RErr(error) => tracing::error!("the set '{}' stays as it was: {}", set.name(), error.desc),
-            },
-            _ => {}
+        let reloaded = tokio::task::spawn_blocking(move || {
+            if let Some(Ok(plugin)) = set.started()
+                && let RResult::RErr(error) = plugin.reload()
+            {
+                tracing::error!("the set '{}' stays as it was: {}", set.name(), error.desc);
+            }
         });
         if reloaded.await.is_err() {
             tracing::error!("a set's reload was lost");

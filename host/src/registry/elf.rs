@@ -8,13 +8,16 @@ use std::fs::File;
 use guestd_abi::manifest::{Manifest, NOTE_NAME, NOTE_TYPE};
 use object::elf;
 use object::read::ReadCache;
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
 use object::{Endianness, ReadRef};
 
 #[cfg(target_pointer_width = "64")]
 type Header = elf::FileHeader64<Endianness>;
 #[cfg(target_pointer_width = "32")]
 type Header = elf::FileHeader32<Endianness>;
+
+type Segment = <Header as FileHeader>::ProgramHeader;
+type Sections<'d> = SectionTable<'d, Header, &'d ReadCache<File>>;
 
 /// The machine that this daemon runs on, as the ELF header names it.
 const MACHINE: Option<elf::Machine> = if cfg!(target_arch = "x86_64") {
@@ -33,6 +36,17 @@ const MACHINE: Option<elf::Machine> = if cfg!(target_arch = "x86_64") {
     None
 };
 
+/// Whether everything that the headers tell of lies within the file.
+// The words of a file for 32 bits are shorter.
+#[allow(clippy::useless_conversion)]
+fn is_whole(size: u64, endian: Endianness, segments: &[Segment], sections: &Sections<'_>) -> bool {
+    let ends_within = |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= size);
+    let segments = segments.iter().map(|one| (one.p_offset(endian).into(), one.p_filesz(endian).into()));
+    let sections = sections.iter().filter(|one| one.sh_type(endian) != elf::SHT_NOBITS);
+    let sections = sections.map(|one| (one.sh_offset(endian).into(), one.sh_size(endian).into()));
+    segments.chain(sections).all(|(offset, length)| ends_within(offset, length))
+}
+
 /// Reads the manifest of a library. The error says, in a clause about the file, why it is no plugin.
 pub fn read_manifest(file: File) -> Result<Manifest, String> {
     let data = &ReadCache::new(file);
@@ -50,15 +64,8 @@ pub fn read_manifest(file: File) -> Result<Manifest, String> {
     }
     let cut_off = |_| "is cut off".to_owned();
     let segments = header.program_headers(endian, data).map_err(cut_off)?;
-    let sections = header.section_headers(endian, data).map_err(cut_off)?;
-    let ends_within = |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= size);
-    let whole =
-        segments.iter().all(|segment| ends_within(segment.p_offset(endian).into(), segment.p_filesz(endian).into()))
-            && sections.iter().all(|section| {
-                section.sh_type(endian) == elf::SHT_NOBITS
-                    || ends_within(section.sh_offset(endian).into(), section.sh_size(endian).into())
-            });
-    if !whole {
+    let sections = header.sections(endian, data).map_err(cut_off)?;
+    if !is_whole(size, endian, segments, &sections) {
         return Err("is cut off".to_owned());
     }
     for segment in segments {

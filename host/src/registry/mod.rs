@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use guestd_abi::manifest::BY_NAME;
+
 use crate::config::PluginSettings;
 
 pub use scan::Refusal;
@@ -35,7 +37,7 @@ pub use scan::Found;
 pub struct Command {
     /// The set.
     pub set: Arc<Set>,
-    /// Its place in the set's table.
+    /// Its place in the set's table, or [`BY_NAME`].
     pub index: u32,
     /// A set of [`guestd_abi::command_flags`].
     pub flags: u32,
@@ -70,7 +72,7 @@ impl Registry {
             if let Err(reason) = names::check(&one.manifest, overrides(&one.manifest.name)) {
                 registry.refused.push(Refusal { path: one.path, reason });
             } else if settings.enables(&one.manifest.name) {
-                registry.add(one, before, &overrides);
+                registry.add(one, before, settings, &overrides);
             } else {
                 registry.disabled.push(one);
             }
@@ -78,7 +80,7 @@ impl Registry {
         registry
     }
 
-    fn add(&mut self, found: Found, before: &Self, overrides: &dyn Fn(&str) -> bool) {
+    fn add(&mut self, found: Found, before: &Self, settings: &PluginSettings, overrides: &dyn Fn(&str) -> bool) {
         let mut taken = found.manifest.commands.iter().filter_map(|command| {
             let other = &self.commands.get(&command.name)?.set;
             (!overrides(other.name())).then(|| (command.name.clone(), other.path.clone()))
@@ -102,7 +104,34 @@ impl Registry {
             // Where an overriding set has the name already, this one's command is not reached.
             self.commands.entry(command.name.clone()).or_insert(entry);
         }
+        self.add_configured(&set, settings);
         self.sets.push(set);
+    }
+
+    /// Adds the commands that the configuration defines for a set.
+    fn add_configured(&mut self, set: &Arc<Set>, settings: &PluginSettings) {
+        let Some(key) = &set.manifest.commands_from else { return };
+        let section = settings.sections.get(set.name());
+        let Some(table) = section.and_then(|section| section.get(key)?.as_object()) else { return };
+        for (name, entry) in table {
+            let taken = self.commands.get(name).map(|other| other.set.path.clone());
+            let problem = match (names::check_configured(name), taken) {
+                (Err(problem), _) => Some(problem),
+                (_, Some(other)) => Some(format!("claims {name:?}, which {} has claimed", other.display())),
+                _ => None,
+            };
+            if let Some(problem) = problem {
+                let reason = format!("is not given a command: [plugins.{}.{key}] {problem}", set.name());
+                self.refused.push(Refusal { path: set.path.clone(), reason });
+                continue;
+            }
+            // The set keeps the time limit itself, and says better than the daemon what was not done in time.
+            let timeout = entry.get("timeout").and_then(serde_json::Value::as_u64);
+            let deadline_ms = timeout
+                .map_or(0, |seconds| u32::try_from(seconds.saturating_add(5).saturating_mul(1000)).unwrap_or(u32::MAX));
+            let command = Command { set: Arc::clone(set), index: BY_NAME, flags: 0, deadline_ms };
+            self.commands.insert(name.clone(), command);
+        }
     }
 
     /// The command of that name.

@@ -11,7 +11,7 @@ const OWN_PREFIX: &str = "__org.guestd_";
 /// Checks the names of a set's commands. A vendor's are `__RFQDN_name`, QEMU's rule for downstream extensions of
 /// its protocols (docs/devel/qapi-code-gen, "Downstream extensions"); with `may_override` it may take QEMU's too.
 pub fn check(manifest: &Manifest, may_override: bool) -> Result<(), String> {
-    if manifest.commands.is_empty() {
+    if manifest.commands.is_empty() && manifest.commands_from.is_none() {
         return Err("has no commands".to_owned());
     }
     let stock = manifest.vendor == STOCK_VENDOR;
@@ -33,6 +33,14 @@ pub fn check(manifest: &Manifest, may_override: bool) -> Result<(), String> {
 
 fn is_standard(name: &str) -> bool {
     name.strip_prefix("guest-").is_some_and(is_word)
+}
+
+/// Checks the name of a command that comes from the configuration.
+pub fn check_configured(name: &str) -> Result<(), String> {
+    if is_vendors(name) && !name.starts_with(OWN_PREFIX) {
+        return Ok(());
+    }
+    Err(format!("names a command {name:?}; it must be spelt __com.example_name"))
 }
 
 /// `__`, a reversed domain name with at least one dot, `_`, a word.
@@ -61,6 +69,8 @@ mod tests {
             summary: String::new(),
             capabilities: Vec::new(),
             commands: commands.collect(),
+            commands_from: None,
+            start_if: None,
         }
     }
 

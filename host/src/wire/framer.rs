@@ -153,7 +153,7 @@ impl Framer {
             Lexer::Between => self.between(byte),
             Lexer::String { from, quote } => self.in_string(from, quote),
             Lexer::Escape { from, quote } => {
-                if byte < 0x20 || byte >= 0xFE {
+                if !(0x20..0xFE).contains(&byte) {
                     return self.stray(from, byte);
                 }
                 self.not_json |= byte == b'\'';

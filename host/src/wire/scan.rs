@@ -15,7 +15,7 @@ const BLOCK: usize = 64;
 
 /// Measures the plain content of a string in quotes `quote` from the beginning of `bytes`.
 pub fn plain_content(bytes: &[u8], quote: u8) -> Plain {
-    let special = |byte: u8| byte == quote || byte == b'\\' || byte < 0x20 || byte >= 0xFE;
+    let special = |byte: u8| byte == quote || byte == b'\\' || !(0x20..0xFE).contains(&byte);
     let mut seen = 0u8;
     let mut length = 0;
     for block in bytes.chunks_exact(BLOCK) {

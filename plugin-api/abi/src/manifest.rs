@@ -12,11 +12,20 @@
 //! summary Says hello
 //! capability CAP_SYS_ADMIN
 //! command __com.example_hello 10 FREEZE_SAFE INSTANT
+//! commands-from commands
+//! start-if watch
 //! ```
 //!
 //! The first line is the format's own version. `capability` and `command` may occur any number of times, the other
 //! keys once each. A command line is its name, its deadline in whole seconds (0: the daemon's default) and the
-//! names of its flags. Lines with unknown keys are ignored, and so are unknown flags: a newer sdk may write them.
+//! names of its flags.
+//!
+//! `commands-from KEY`: the configuration defines further commands of this set. Each key of the table KEY in its section is the
+//! name of one, spelt as a vendor's; a number `timeout` in its table is its time limit in seconds. Such a command is
+//! called with the index [`BY_NAME`]. `start-if KEY`: the set is started with the daemon, instead of at its first call, if
+//! its section has that key.
+//!
+//! Lines with unknown keys are ignored, and so are unknown flags: a newer sdk may write them.
 
 use std::fmt;
 
@@ -28,6 +37,9 @@ pub const NOTE_SECTION: &str = ".note.guestd";
 pub const NOTE_NAME: &[u8; 7] = b"guestd\0";
 /// The note's type.
 pub const NOTE_TYPE: u32 = 1;
+
+/// The index of every command that comes from the configuration: its name is the request's member `execute`.
+pub const BY_NAME: u32 = u32::MAX;
 
 /// The first line of every manifest that this crate reads.
 const FORMAT_LINE: &str = "guestd-plugin 1";
@@ -45,14 +57,11 @@ pub struct Note<const N: usize> {
 impl<const N: usize> Note<N> {
     /// Puts `text`, of exactly `N` bytes, into a note.
     pub const fn new(text: &str) -> Self {
-        let bytes = text.as_bytes();
-        assert!(bytes.len() == N, "N must be the length of the text");
-        let mut desc = [0; N];
-        let mut at = 0;
-        while at < N {
-            desc[at] = bytes[at];
-            at += 1;
-        }
+        assert!(text.len() == N, "N must be the length of the text");
+        let desc = match text.as_bytes().first_chunk() {
+            Some(desc) => *desc,
+            None => [0; N],
+        };
         Self { name_size: NOTE_NAME.len() as u32, desc_size: N as u32, kind: NOTE_TYPE, name: *b"guestd\0\0", desc }
     }
 }
@@ -74,6 +83,10 @@ pub struct Manifest {
     pub capabilities: Vec<String>,
     /// Its commands, in the order of the plugin's table.
     pub commands: Vec<ManifestCommand>,
+    /// The table in its section whose keys are further commands.
+    pub commands_from: Option<String>,
+    /// The key in its section with which it is started together with the daemon.
+    pub start_if: Option<String>,
 }
 
 /// A command line of a manifest.
@@ -112,6 +125,7 @@ impl Manifest {
             first => return error(format!("its manifest begins with {first:?}, not {FORMAT_LINE:?}")),
         }
         let (mut abi, mut name, mut version, mut vendor, mut summary) = (None, None, None, None, None);
+        let (mut commands_from, mut start_if) = (None, None);
         let (mut capabilities, mut commands) = (Vec::new(), Vec::new());
         for line in lines {
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
@@ -121,6 +135,8 @@ impl Manifest {
                 "version" => &mut version,
                 "vendor" => &mut vendor,
                 "summary" => &mut summary,
+                "commands-from" => &mut commands_from,
+                "start-if" => &mut start_if,
                 "capability" => {
                     capabilities.push(value.to_owned());
                     continue;
@@ -147,6 +163,8 @@ impl Manifest {
             summary: summary.unwrap_or_default(),
             capabilities,
             commands,
+            commands_from,
+            start_if,
         };
         if !is_set_name(&manifest.name) {
             return error(format!("{:?} is no name for a command set ([a-z][a-z0-9-]*)", manifest.name));
@@ -213,7 +231,8 @@ mod tests {
     use super::*;
 
     const GOOD: &str = "guestd-plugin 1\nabi 1.0\nname hello\nversion 0.1.0\nvendor Example Ltd\nsummary Says hello\n\
-        capability CAP_SYS_ADMIN\ncommand a 10 INSTANT FREEZE_SAFE FROM_THE_FUTURE\ncommand b 0\nmood good\n";
+        capability CAP_SYS_ADMIN\ncommand a 10 INSTANT FREEZE_SAFE FROM_THE_FUTURE\ncommand b 0\nmood good\n\
+        commands-from table\nstart-if watch\n";
 
     #[test]
     fn a_manifest_is_taken_apart_and_what_is_unknown_ignored() {
@@ -221,6 +240,7 @@ mod tests {
         assert_eq!((manifest.abi, manifest.name.as_str()), ((1, 0), "hello"));
         assert_eq!(manifest.vendor, "Example Ltd");
         assert_eq!(manifest.capabilities, ["CAP_SYS_ADMIN"]);
+        assert_eq!((manifest.commands_from.as_deref(), manifest.start_if.as_deref()), (Some("table"), Some("watch")));
         assert_eq!(
             manifest.commands,
             [

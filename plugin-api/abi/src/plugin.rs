@@ -14,7 +14,8 @@ pub trait Plugin: Send + Sync + 'static {
     ///
     /// The plugin owns the request, the daemon the answer. A command that is not
     /// [`INSTANT`](crate::command_flags::INSTANT) may block: it runs on a thread of its own, and past its deadline
-    /// the client is answered without it. An `index` out of range is an error, never undefined.
+    /// the client is answered without it. The index is [`BY_NAME`](crate::manifest::BY_NAME) for a command that comes from
+    /// the configuration. Any other `index` out of range is an error, never undefined.
     fn call(&self, index: u32, request: Request) -> RResult<Reply, CallError>;
 
     /// The configuration was read again: [`crate::Host::config`] may give another text now. May block; runs on a

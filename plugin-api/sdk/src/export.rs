@@ -18,6 +18,7 @@ use crate::answer::Answer;
 use crate::{CommandError, Ctx, Daemon, args};
 
 pub use guestd_abi::abi_stable::library as abi_library;
+use guestd_abi::manifest::BY_NAME;
 pub use guestd_abi::manifest::Note;
 
 /// One line of a plugin's table.
@@ -45,6 +46,11 @@ pub trait Declared: 'static {
 
     /// Makes the state.
     fn state(daemon: &Daemon) -> Result<Self::State, CommandError>;
+
+    /// Carries out a command that comes from the configuration.
+    fn by_name(_: &Ctx<Self::State>, name: &str, _: Request) -> Result<Reply, CommandError> {
+        Err(CommandError::new(format!("the set has no command {name}")))
+    }
 
     /// The configuration was read again.
     fn reload(_: &Ctx<Self::State>) -> Result<(), CommandError> {
@@ -146,10 +152,23 @@ fn guard<T>(what: &str, body: impl FnOnce() -> Result<T, CommandError>) -> Resul
     }
 }
 
+/// The name of the command that a request is for.
+fn name_of(request: &Request) -> Option<String> {
+    let members = args::members(&request.buf)?;
+    let name = members.iter().find(|member| member.key == "execute")?.value;
+    serde_json::from_slice(name).ok()
+}
+
 struct Started<P: Declared>(Ctx<P::State>);
 
 impl<P: Declared> Plugin for Started<P> {
     fn call(&self, index: u32, request: Request) -> RResult<Reply, CallError> {
+        if index == BY_NAME {
+            return match name_of(&request) {
+                Some(name) => guard(&name, || P::by_name(&self.0, &name, request)).into(),
+                None => RResult::RErr(CommandError::new("the request names no command").into()),
+            };
+        }
         let Some(entry) = P::COMMANDS.get(index as usize) else {
             return RResult::RErr(CommandError::new(format!("the set has no command number {index}")).into());
         };
@@ -181,6 +200,8 @@ impl<P: Declared> Plugin for Started<P> {
 ///     state: Hello = Hello::start,            // a type, and fn(&Daemon) -> Result<Hello, CommandError>
 ///     reload: Hello::reload,                  // optional: fn(&Ctx<Hello>) -> Result<(), CommandError>
 ///     stop: Hello::stop,                      // optional: fn(&Ctx<Hello>)
+///     start_if: "watch",                      // optional: start with the daemon if the section has this key
+///     by_name: ("commands", Hello::by_name),  // optional: the keys of this table in the section are commands too
 ///     commands: {
 ///         "__com.example_hello" => hello,
 ///         "__com.example_now" [INSTANT, FREEZE_SAFE] => now,
@@ -206,11 +227,14 @@ macro_rules! plugin {
         state: $state:ty = $start:expr,
         $(reload: $reload:expr,)?
         $(stop: $stop:expr,)?
+        $(start_if: $start_if:literal,)?
+        $(by_name: ($table:literal, $by_name:expr),)?
         commands: { $($commands:tt)* } $(,)?
     ) => {
         $crate::plugin! {
             @commands
-            [$name, $vendor, $summary, [$($($capability),*)?], $state, $start, [$($reload)?], [$($stop)?]]
+            [$name, $vendor, $summary, [$($($capability),*)?], $state, $start, [$($reload)?], [$($stop)?],
+                [$($start_if)?], [$($table, $by_name)?]]
             [] $($commands)*
         }
     };
@@ -231,7 +255,7 @@ macro_rules! plugin {
     };
     (@commands
         [$name:literal, $vendor:literal, $summary:literal, [$($capability:ident),*], $state:ty, $start:expr,
-            [$($reload:expr)?], [$($stop:expr)?]]
+            [$($reload:expr)?], [$($stop:expr)?], [$($start_if:literal)?], [$($table:literal, $by_name:expr)?]]
         [$({$command:literal, [$($flag:ident)*], [$($seconds:literal)?], $form:ident, $handler:path})*]
     ) => {
         #[cfg(panic = "abort")]
@@ -257,6 +281,19 @@ macro_rules! plugin {
                 let start: fn(&$crate::Daemon) -> ::core::result::Result<$state, $crate::CommandError> = $start;
                 start(daemon)
             }
+
+            $(fn by_name(
+                ctx: &$crate::Ctx<$state>,
+                name: &str,
+                request: $crate::Request,
+            ) -> ::core::result::Result<$crate::Reply, $crate::CommandError> {
+                let by_name: fn(
+                    &$crate::Ctx<$state>,
+                    &str,
+                    $crate::Request,
+                ) -> ::core::result::Result<$crate::Reply, $crate::CommandError> = $by_name;
+                by_name(ctx, name, request)
+            })?
 
             $(fn reload(ctx: &$crate::Ctx<$state>) -> ::core::result::Result<(), $crate::CommandError> {
                 let reload: fn(&$crate::Ctx<$state>) -> ::core::result::Result<(), $crate::CommandError> = $reload;
@@ -284,6 +321,8 @@ macro_rules! plugin {
                 "\nvendor ", $vendor,
                 "\nsummary ", $summary,
                 $("\ncapability ", stringify!($capability),)*
+                $("\nstart-if ", $start_if,)?
+                $("\ncommands-from ", $table,)?
                 $("\ncommand ", $command, " ", $crate::plugin!(@seconds $($seconds)?) $(, " ", stringify!($flag))*,)*
                 "\n"
             );

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use guestd_abi::abi_stable::std_types::RArc;
 use guestd_abi::abi_stable::type_level::downcasting::TD_Opaque;
+use guestd_abi::manifest::BY_NAME;
 use guestd_abi::{
     CallError, Host, Host_TO, HostArc, LogLevel, PluginBox, PluginModRef, RResult, RStr, RString, RVec, Reply, Request,
     reply_flags,
@@ -87,12 +88,13 @@ impl TestKit {
 
     /// Calls a command with the text of its arguments and a deadline in milliseconds, and returns the reply as it is.
     pub fn call_raw(&self, command: &str, arguments: &str, deadline_ms: u32) -> Result<Reply, CommandError> {
+        // What is not in the table is taken for a command that comes from the configuration.
         let index = self.module.commands().iter().position(|entry| entry.name() == command);
-        let index = index.ok_or_else(|| CommandError::new(format!("the set has no command {command}")))?;
+        let index = index.map_or(BY_NAME, |index| index as u32);
         let head = format!("{{\"execute\": {}, \"arguments\": ", Value::from(command));
         let buf = RVec::from(format!("{head}{arguments}}}").into_bytes());
         let request = Request { buf, args_at: head.len(), args_len: arguments.len(), deadline_ms };
-        as_result(self.plugin.call(index as u32, request))
+        as_result(self.plugin.call(index, request))
     }
 
     /// Whether a reply would not be sent.

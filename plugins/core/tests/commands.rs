@@ -1,6 +1,6 @@
 //! The set `core` in the sdk's test kit.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use guestd_sdk::abi::reply_flags;
 use guestd_sdk::testkit::{Settings, TestKit};

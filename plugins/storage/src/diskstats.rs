@@ -91,7 +91,9 @@ mod tests {
 
     #[test]
     fn hostile_lines_are_left_out() {
-        for line in ["", "8", "8 0", "8 0 sda", "8 0 sda 1 2 3", "a 0 sda 1 2 3 4", "8 -1 sda 1 2 3 4", "8 0 sda x 2 3 4"] {
+        for line in
+            ["", "8", "8 0", "8 0 sda", "8 0 sda 1 2 3", "a 0 sda 1 2 3 4", "8 -1 sda 1 2 3 4", "8 0 sda x 2 3 4"]
+        {
             assert_eq!(device(line), None, "{line}");
         }
         let stats = device("8 0 sda 1 2 3 4 5 99999999999999999999 7").unwrap().stats;

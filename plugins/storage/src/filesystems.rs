@@ -41,9 +41,8 @@ impl Filesystem {
 
 /// All local file systems, those that were mounted last first, which is qemu-ga's order.
 pub(crate) fn local(machine: &Machine) -> Result<Vec<Filesystem>, CommandError> {
-    let table = machine
-        .read(TABLE)
-        .map_err(|error| CommandError::os(format_args!("failed to open file '{TABLE}'"), &error))?;
+    let table =
+        machine.read(TABLE).map_err(|error| CommandError::os(format_args!("failed to open file '{TABLE}'"), &error))?;
     Ok(parse(&table))
 }
 

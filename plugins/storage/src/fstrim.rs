@@ -6,8 +6,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{MutexGuard, TryLockError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use guestd_sdk::answer::Answer;
+use guestd_sdk::args;
 use guestd_sdk::prelude::*;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
@@ -24,7 +26,9 @@ const LOCK: &str = "fstrim.lock";
 /// `guest-fstrim`: trims each local file system, the one mounted last first, and answers what became of each.
 ///
 /// None is trimmed while file systems are frozen: before each one that is looked at again.
-pub fn fstrim(ctx: &Ctx<Storage>, args: TrimArgs) -> Result<TrimResponse, CommandError> {
+pub fn fstrim(ctx: &Ctx<Storage>, request: Request) -> Result<Reply, CommandError> {
+    let args: TrimArgs = args::parse(args::text_of(&request)?)?;
+    let deadline = Deadline::of(&request);
     let _turn = Turn::take(ctx)?;
     let minimum = args.minimum.unwrap_or(0);
     let systems = filesystems::local(&ctx.state.machine)?;
@@ -33,7 +37,13 @@ pub fn fstrim(ctx: &Ctx<Storage>, args: TrimArgs) -> Result<TrimResponse, Comman
         let point = system.point();
         ctx.info(format_args!("trimming {point:?}, {} of {}", index + 1, systems.len()));
         let since = Instant::now();
-        let result = trim(&*ctx.state.kernel, &ctx.state.machine, system, minimum, || ctx.frozen());
+        // Once the client has been told that the command failed, nothing more is begun.
+        let forbidden = || match (ctx.frozen(), deadline.is_over()) {
+            (true, _) => Some("file systems are frozen"),
+            (_, true) => Some("the command's time is over"),
+            _ => None,
+        };
+        let result = trim(&*ctx.state.kernel, &ctx.state.machine, system, minimum, forbidden);
         let took = since.elapsed().as_secs_f64();
         match (&result.trimmed, &result.error) {
             (_, Some(error)) => ctx.warn(format_args!("{point:?} is not trimmed: {error}")),
@@ -43,7 +53,21 @@ pub fn fstrim(ctx: &Ctx<Storage>, args: TrimArgs) -> Result<TrimResponse, Comman
         }
         paths.push(result);
     }
-    Ok(TrimResponse { paths })
+    TrimResponse { paths }.into_reply()
+}
+
+/// When the daemon stops waiting for a command.
+struct Deadline(Option<Instant>);
+
+impl Deadline {
+    fn of(request: &Request) -> Self {
+        let limit = (request.deadline_ms > 0).then(|| Duration::from_millis(request.deadline_ms.into()));
+        Self(limit.and_then(|limit| Instant::now().checked_add(limit)))
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.is_some_and(|end| Instant::now() >= end)
+    }
 }
 
 /// Trims one file system, by the first of its mount points that leads to it.
@@ -52,12 +76,12 @@ fn trim(
     machine: &Machine,
     system: &Filesystem,
     minimum: i64,
-    frozen: impl FnOnce() -> bool,
+    forbidden: impl FnOnce() -> Option<&'static str>,
 ) -> TrimResult {
     let path = system.point().to_string_lossy().into_owned();
     let done = open(kernel, machine, system).and_then(|opened| {
-        if frozen() {
-            return Err("failed to trim: file systems are frozen".to_owned());
+        if let Some(why) = forbidden() {
+            return Err(format!("failed to trim: {why}"));
         }
         kernel.trim(&opened, minimum.cast_unsigned()).map_err(|error| match Errno::from_io_error(&error) {
             Some(Errno::NOTTY | Errno::OPNOTSUPP) => "trim not supported".to_owned(),
@@ -84,7 +108,8 @@ fn open(kernel: &dyn Kernel, machine: &Machine, system: &Filesystem) -> Result<O
             Err(OpenError::Refused(error)) => refused = refused.or(Some(error)),
         }
     }
-    let why = refused.map_or_else(|| "something else is mounted over it".to_owned(), |error| guestd_sdk::errno_text(&error));
+    let why =
+        refused.map_or_else(|| "something else is mounted over it".to_owned(), |error| guestd_sdk::errno_text(&error));
     Err(format!("failed to open: {why}"))
 }
 
@@ -105,9 +130,14 @@ impl<'s> Turn<'s> {
         let lock = if ctx.state.run_dir.as_os_str().is_empty() {
             None
         } else {
-            let lock = lock(&ctx.state.run_dir)
-                .map_err(|error| CommandError::os(format_args!("{LOCK} cannot be locked"), &error))?;
-            Some(lock.ok_or_else(taken)?)
+            match lock(&ctx.state.run_dir) {
+                Ok(lock) => Some(lock.ok_or_else(taken)?),
+                Err(error) => {
+                    // Where nothing can be written to this directory, nothing can be frozen either.
+                    ctx.warn(format_args!("{LOCK} cannot be locked: {}", guestd_sdk::errno_text(&error)));
+                    None
+                }
+            }
         };
         if ctx.frozen() {
             return Err(taken());
@@ -120,7 +150,8 @@ impl<'s> Turn<'s> {
 fn lock(directory: &Path) -> io::Result<Option<File>> {
     DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(nofollow).open(directory.join(LOCK))?;
+    let file =
+        OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(nofollow).open(directory.join(LOCK))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(Errno::WOULDBLOCK) => Ok(None),

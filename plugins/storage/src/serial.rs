@@ -27,7 +27,8 @@ fn of_udev(machine: &Machine, number: DeviceId) -> Option<String> {
 
 /// virtio-blk has it with the disk, NVMe and card readers with the device, SCSI in the vital product data.
 fn of_disk(machine: &Machine, disk: &BlockDevice) -> Option<String> {
-    let plain = || machine.attribute(disk.attribute("serial")).or_else(|| machine.attribute(disk.attribute("device/serial")));
+    let plain =
+        || machine.attribute(disk.attribute("serial")).or_else(|| machine.attribute(disk.attribute("device/serial")));
     plain().or_else(|| unit_serial_number(&machine.attribute_bytes(disk.attribute("device/vpd_pg80"))?))
 }
 
@@ -49,7 +50,9 @@ mod tests {
     fn a_product_data_page_is_read_as_far_as_it_says() {
         assert_eq!(unit_serial_number(b"\0\x80\0\x06SC0SERxx").as_deref(), Some("SC0SER"));
         assert_eq!(unit_serial_number(b"\0\x80\0\x14SATASER             ").as_deref(), Some("SATASER"));
-        for page in [b"".as_slice(), b"\0\x80\0", b"\0\x80\0\x06SC0", b"\0\x83\0\x01x", b"\0\x80\0\0", b"\0\x80\0\x02  "] {
+        for page in
+            [b"".as_slice(), b"\0\x80\0", b"\0\x80\0\x06SC0", b"\0\x83\0\x01x", b"\0\x80\0\0", b"\0\x80\0\x02  "]
+        {
             assert_eq!(unit_serial_number(page), None, "{page:?}");
         }
     }

@@ -175,7 +175,7 @@ impl Shared {
 
     /// Asks one after the other. Returns false once that took so long that another helper has the batch.
     fn work_on(&self, batch: &Batch, helper: u64) -> bool {
-        let mut asked = None;
+        let mut asked: Option<(usize, Option<Space>)> = None;
         loop {
             let mut progress = lock(&batch.progress);
             if progress.helper != helper {

@@ -92,7 +92,8 @@ impl Route {
         };
         let driver = pci.and_then(|(_, function)| driver(machine, &function)).unwrap_or_default();
         if let Some((port, step)) = steps.numbered("ata") {
-            let port = machine.attribute(format!("{port}/ata_port/{step}/port_no")).and_then(|number| number.parse().ok());
+            let port =
+                machine.attribute(format!("{port}/ata_port/{step}/port_no")).and_then(|number| number.parse().ok());
             let port = port.map_or(0, |number: i64| number.saturating_sub(1));
             return if driver == "ahci" || driver.starts_with("sata_") {
                 Self { bus_type: DiskBusType::Sata, pci: address, bus: 0, target: 0, unit: port }
@@ -120,6 +121,3 @@ fn driver(machine: &Machine, path: &str) -> Option<String> {
     let target = std::fs::read_link(machine.path(Path::new(path).join("driver"))).ok()?;
     Some(target.file_name()?.to_str()?.to_owned())
 }
-
-#[cfg(test)]
-mod tests;

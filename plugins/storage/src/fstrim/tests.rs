@@ -1,0 +1,140 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::filesystems::Place;
+use crate::kernel::{SMART_LOG, Space, Trimmed};
+use crate::mountinfo::DeviceId;
+
+/// A kernel that notes what it is asked for. What a mount's number is tells how it can be opened.
+struct Fake {
+    calls: std::sync::Mutex<Vec<String>>,
+    error: Option<Errno>,
+}
+
+const COVERED: u32 = 1;
+const GONE: u32 = 2;
+const FORBIDDEN: u32 = 3;
+
+impl Fake {
+    fn new(error: Option<Errno>) -> Self {
+        Self { calls: std::sync::Mutex::default(), error }
+    }
+
+    fn note(&self, call: String) {
+        self.calls.lock().unwrap().push(call);
+    }
+
+    fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+}
+
+impl Kernel for Fake {
+    fn space(&self, _: &Path) -> io::Result<Space> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn open(&self, point: &Path, mount: u32) -> Result<OwnedFd, OpenError> {
+        self.note(format!("open {}", point.display()));
+        match mount {
+            COVERED => Err(OpenError::Covered),
+            GONE => Err(OpenError::Refused(Errno::NOENT.into())),
+            FORBIDDEN => Err(OpenError::Refused(Errno::ACCESS.into())),
+            _ => Ok(File::open("/dev/null").unwrap().into()),
+        }
+    }
+
+    fn trim(&self, _: &OwnedFd, minimum: u64) -> io::Result<Trimmed> {
+        self.note(format!("trim {minimum}"));
+        match self.error {
+            Some(errno) => Err(errno.into()),
+            None => Ok(Trimmed { bytes: 4096, minimum }),
+        }
+    }
+
+    fn smart_log(&self, _: &Path) -> io::Result<[u8; SMART_LOG]> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+fn system(places: &[(u32, &str)]) -> Filesystem {
+    let places = places.iter().map(|(mount, point)| Place { mount: *mount, point: PathBuf::from(point) });
+    Filesystem {
+        device: DeviceId { major: 7, minor: 0 },
+        fstype: "ext4".into(),
+        source: "/dev/loop0".into(),
+        places: places.collect(),
+    }
+}
+
+fn trim_by(kernel: &Fake, places: &[(u32, &str)], minimum: i64) -> TrimResult {
+    trim(kernel, &Machine::below(Path::new("/guest")), &system(places), minimum, || None)
+}
+
+#[test]
+fn a_file_system_is_trimmed_with_the_minimum_that_was_asked_for() {
+    let kernel = Fake::new(None);
+    let result = trim_by(&kernel, &[(9, "/a")], 65536);
+    let expected = TrimResult { path: "/a".into(), trimmed: Some(4096), minimum: Some(65536), error: None };
+    assert_eq!(result, expected);
+    assert_eq!(kernel.calls(), ["open /guest/a", "trim 65536"]);
+    assert_eq!(trim_by(&kernel, &[(9, "/a")], -1).minimum, Some(-1));
+    assert_eq!(kernel.calls(), ["open /guest/a", "trim 18446744073709551615"]);
+}
+
+#[test]
+fn failures_have_qemu_gas_words() {
+    for (errno, text) in [
+        (Errno::NOTTY, "trim not supported"),
+        (Errno::OPNOTSUPP, "trim not supported"),
+        (Errno::INVAL, "failed to trim: Invalid argument"),
+        (Errno::ROFS, "failed to trim: Read-only file system"),
+    ] {
+        let result = trim_by(&Fake::new(Some(errno)), &[(9, "/a")], 0);
+        assert_eq!(result, TrimResult { path: "/a".into(), trimmed: None, minimum: None, error: Some(text.into()) });
+    }
+}
+
+#[test]
+fn the_first_place_that_leads_to_it_is_taken() {
+    let kernel = Fake::new(None);
+    let result = trim_by(&kernel, &[(COVERED, "/a"), (GONE, "/b"), (9, "/c"), (10, "/d")], 0);
+    assert_eq!((result.path.as_str(), result.trimmed), ("/a", Some(4096)));
+    assert_eq!(kernel.calls(), ["open /guest/a", "open /guest/b", "open /guest/c", "trim 0"]);
+}
+
+#[test]
+fn what_cannot_be_reached_is_not_trimmed() {
+    let kernel = Fake::new(None);
+    for (places, text) in [
+        ([(COVERED, "/a"), (GONE, "/b"), (FORBIDDEN, "/c")].as_slice(), "failed to open: No such file or directory"),
+        (&[(FORBIDDEN, "/a"), (GONE, "/b")], "failed to open: Permission denied"),
+        (&[(COVERED, "/a")], "failed to open: something else is mounted over it"),
+    ] {
+        assert_eq!(trim_by(&kernel, places, 0).error.as_deref(), Some(text));
+    }
+    assert!(!kernel.calls().iter().any(|call| call.starts_with("trim")));
+}
+
+#[test]
+fn nothing_is_trimmed_once_it_is_forbidden() {
+    let kernel = Fake::new(None);
+    let machine = Machine::below(Path::new("/guest"));
+    let result = trim(&kernel, &machine, &system(&[(9, "/a")]), 0, || Some("file systems are frozen"));
+    assert_eq!(result.error.as_deref(), Some("failed to trim: file systems are frozen"));
+    assert_eq!(kernel.calls(), ["open /guest/a"]);
+}
+
+#[test]
+fn the_lock_excludes_everybody_else_who_takes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("run");
+    let first = lock(&run).unwrap();
+    assert!(first.is_some());
+    assert!(lock(&run).unwrap().is_none());
+    drop(first);
+    assert!(lock(&run).unwrap().is_some());
+    std::fs::remove_file(run.join(LOCK)).unwrap();
+    std::os::unix::fs::symlink("/nonexistent", run.join(LOCK)).unwrap();
+    assert_eq!(Errno::from_io_error(&lock(&run).unwrap_err()), Some(Errno::LOOP));
+}

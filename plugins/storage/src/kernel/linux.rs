@@ -95,28 +95,31 @@ impl Kernel for Linux {
         if FileType::from_raw_mode(stat.st_mode) != FileType::BlockDevice {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let mut command = GetSmartLog { command: NvmeAdminCommand::default(), log: [0; SMART_LOG] };
-        let dwords = (SMART_LOG / 4 - 1) as u32;
-        command.command.opcode = GET_LOG_PAGE;
-        command.command.nsid = ALL_NAMESPACES;
-        command.command.data_len = SMART_LOG as u32;
-        command.command.cdw10 = dwords << 16 | SMART_PAGE;
-        command.command.timeout_ms = SMART_TIMEOUT_MS;
-        // SAFETY: `GetSmartLog` describes a command that writes `SMART_LOG` bytes, into its own buffer.
-        unsafe { ioctl::ioctl(&device, command) }
+        let mut log = [0; SMART_LOG];
+        let mut command = NvmeAdminCommand {
+            opcode: GET_LOG_PAGE,
+            nsid: ALL_NAMESPACES,
+            addr: log.as_mut_ptr() as u64,
+            data_len: SMART_LOG as u32,
+            // The page, and above it the number of 32-bit words, less one.
+            cdw10: (SMART_LOG as u32 / 4 - 1) << 16 | SMART_PAGE,
+            timeout_ms: SMART_TIMEOUT_MS,
+            ..NvmeAdminCommand::default()
+        };
+        // SAFETY: the drive writes `data_len` bytes to `addr`, which is `log` and no longer.
+        match unsafe { ioctl::ioctl(&device, Admin(&mut command)) }? {
+            0 => Ok(log),
+            _ => Err(io::Error::other("the drive refused the command")),
+        }
     }
 }
 
-/// A Get Log Page command with the buffer that the drive fills.
-struct GetSmartLog {
-    command: NvmeAdminCommand,
-    log: [u8; SMART_LOG],
-}
+/// An NVMe admin command; it returns the drive's status, 0 for success.
+struct Admin<'c>(&'c mut NvmeAdminCommand);
 
-// SAFETY: the kernel reads and writes back a `struct nvme_passthru_cmd`, which `as_ptr` gives it, and the drive writes
-// `data_len` bytes to `addr`, which is `log` and no longer.
-unsafe impl Ioctl for GetSmartLog {
-    type Output = [u8; SMART_LOG];
+// SAFETY: the kernel reads a `struct nvme_passthru_cmd` and writes it back, and this is a pointer to one.
+unsafe impl Ioctl for Admin<'_> {
+    type Output = IoctlOutput;
 
     const IS_MUTATING: bool = true;
 
@@ -125,19 +128,11 @@ unsafe impl Ioctl for GetSmartLog {
     }
 
     fn as_ptr(&mut self) -> *mut c_void {
-        self.command.addr = self.log.as_mut_ptr() as u64;
-        (&raw mut self.command).cast()
+        (&raw mut *self.0).cast()
     }
 
-    unsafe fn output_from_ptr(output: IoctlOutput, pointer: *mut c_void) -> rustix::io::Result<Self::Output> {
-        // Above 0 is a status of the drive.
-        if output != 0 {
-            return Err(Errno::IO);
-        }
-        // SAFETY: `as_ptr` made this pointer, from the command of a value that the caller still holds.
-        let command = unsafe { &*pointer.cast::<NvmeAdminCommand>() };
-        // SAFETY: `addr` is that value's `log`.
-        Ok(unsafe { *(command.addr as *const [u8; SMART_LOG]) })
+    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> rustix::io::Result<IoctlOutput> {
+        Ok(output)
     }
 }
 

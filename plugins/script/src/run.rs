@@ -1,0 +1,107 @@
+//! One call of a command: from its arguments to its answer.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Instant;
+
+use guestd_sdk::prelude::*;
+use guestd_sdk::{LogLevel, answer::to_json, errno_text};
+use rustix::process::geteuid;
+use serde_json::{Map, Value};
+
+use crate::answer;
+use crate::command::CommandSpec;
+use crate::config::Pass;
+use crate::identity::Identity;
+use crate::process::{self, End, Ended, Job, OUTPUT_LIMIT, Stop};
+use crate::trust;
+
+/// The `PATH` of every program: that of systemd's services (systemd.exec(5)).
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Carries a command out. `deadline_ms` is how long the daemon waits; 0: without limit.
+pub(crate) fn run(
+    daemon: &Daemon,
+    command: &CommandSpec,
+    given: &Map<String, Value>,
+    deadline_ms: u32,
+    stop: &Stop,
+) -> Result<Reply, CommandError> {
+    let since = Instant::now();
+    command.arguments.check(given)?;
+    let mut parameters = command.parameters.fill(given)?;
+    let input = match command.pass {
+        Pass::Stdin => Some(to_json(given)?),
+        Pass::Parameters => {
+            parameters.extend(command.parameters.options(given)?);
+            None
+        }
+    };
+    let user = command.user.as_deref().map(Identity::of).transpose()?;
+    let cannot = |why: &str| CommandError::new(format!("'{}' cannot be run: {why}", command.program.display()));
+    let own = geteuid().as_raw();
+    let owners = [own, user.as_ref().map_or(own, |user| user.uid.as_raw())];
+    trust::check(&command.program, &owners).map_err(|why| cannot(&why))?;
+    let job = Job {
+        program: &command.program,
+        parameters,
+        input: input.as_deref(),
+        environment: environment(command, user.as_ref()),
+        directory: &command.directory,
+        user: user.as_ref(),
+    };
+    let limit = command.limit(deadline_ms).saturating_sub(since.elapsed());
+    let ended = process::run(&job, limit, stop).map_err(|error| cannot(&errno_text(&error)))?;
+    let took = since.elapsed().as_millis();
+    let words = answer::first_line(&ended.stderr).map(|words| format!(": {words}")).unwrap_or_default();
+    daemon.log(LogLevel::Info, format_args!("{} {} after {took} ms{words}", command.name, how(&ended.end)));
+    outcome(command, &ended)
+}
+
+fn outcome(command: &CommandSpec, ended: &Ended) -> Result<Reply, CommandError> {
+    let failed = |how: &str| CommandError::new(format!("'{}' {how}", command.program.display()));
+    match ended.end {
+        End::Exited(status) if status.success() => {
+            answer::of(command.output, &ended.stdout).map_err(|error| failed(error.desc()))
+        }
+        End::Exited(status) => Err(match answer::first_line(&ended.stderr) {
+            Some(words) => CommandError::new(words),
+            None => failed(&status_text(status)),
+        }),
+        end => Err(failed(&how(&end))),
+    }
+}
+
+/// The environment of a program: few variables, and those that the configuration adds or changes.
+fn environment(command: &CommandSpec, user: Option<&Identity>) -> Vec<(OsString, OsString)> {
+    let mut environment: Vec<(OsString, OsString)> = vec![
+        ("PATH".into(), PATH.into()),
+        ("LC_ALL".into(), "C.UTF-8".into()),
+        ("GUESTD_COMMAND".into(), command.name.clone().into()),
+        ("HOME".into(), user.map_or_else(|| "/".into(), |user| user.home.clone().into())),
+    ];
+    if let Some(user) = user {
+        environment.extend(["USER", "LOGNAME"].map(|key| (key.into(), user.name.clone().into())));
+    }
+    // A later variable of the same name takes the earlier one's place.
+    environment.extend(command.environment.iter().cloned());
+    environment
+}
+
+fn how(end: &End) -> String {
+    match end {
+        End::Exited(status) => status_text(*status),
+        End::TimedOut(limit) => format!("has not ended within {} s, and was killed", limit.as_secs_f32()),
+        End::TooMuchOutput => format!("has written more than {} MiB, and was killed", OUTPUT_LIMIT >> 20),
+        End::Stopped => "was killed, since the agent ends".to_owned(),
+    }
+}
+
+fn status_text(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("has ended with status {code}"),
+        (_, Some(signal)) => format!("was ended by signal {signal}"),
+        _ => "has ended".to_owned(),
+    }
+}

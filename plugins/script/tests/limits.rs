@@ -1,0 +1,99 @@
+//! Programs that take too long, write too much, leave others behind, or run while the daemon ends.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::{Programs, call, call_within};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde_json::{Value, json};
+
+/// Waits until the process is gone whose number a program has written down.
+fn assert_gone(file: &Path) {
+    let pid = Pid::from_raw(fs::read_to_string(file).unwrap().trim().parse().unwrap()).unwrap();
+    if let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) {
+        let minute = Timespec { tv_sec: 60, tv_nsec: 0 };
+        let ended = PollFd::new(&process, PollFlags::IN);
+        assert_eq!(poll(&mut [ended], Some(&minute)), Ok(1), "it lives on");
+    }
+}
+
+#[test]
+fn a_program_that_takes_too_long_is_killed_with_all_that_it_started() {
+    let programs = Programs::new();
+    let pid = programs.path("pid");
+    let lines = format!("sleep 600 & echo $! >{}; trap '' TERM; wait", pid.display());
+    let program = programs.path("program");
+    let words = |seconds| format!("'{}' has not ended within {seconds} s, and was killed", program.display());
+    let kit = programs.command(&lines, json!({"timeout": 1}));
+    assert_eq!(call(&kit, json!({})), Err(words("1")));
+    assert_gone(&pid);
+    let kit = programs.command(&lines, json!({"timeout": 500}));
+    let error = call_within(&kit, json!({}), 1000).unwrap_err();
+    assert!(error.starts_with(&format!("'{}' has not ended within 0.7", program.display())), "{error}");
+    assert_gone(&pid);
+}
+
+#[test]
+fn a_program_that_writes_without_end_is_killed_and_its_words_are_cut() {
+    let programs = Programs::new();
+    let pid = programs.path("pid");
+    let lines = format!("echo $$ >{}; exec cat /dev/zero", pid.display());
+    let kit = programs.command(&lines, json!({"output": "text", "timeout": 500}));
+    let expected = format!("'{}' has written more than 4 MiB, and was killed", programs.path("program").display());
+    assert_eq!(call(&kit, json!({})), Err(expected));
+    assert_gone(&pid);
+    let most = programs.command("head -c 4194304 /dev/zero", json!({"output": "text", "timeout": 500}));
+    assert_eq!(call(&most, json!({})).unwrap()["text"].as_str().unwrap().len(), 4 << 20);
+    let lines = "head -c 10000000 /dev/zero | tr '\\0' x >&2; exit 1";
+    let noisy = programs.command(lines, json!({"timeout": 500}));
+    assert_eq!(call(&noisy, json!({})), Err("x".repeat(1000)));
+}
+
+#[test]
+fn what_a_program_leaves_behind_neither_delays_its_answer_nor_ends_with_it() {
+    let programs = Programs::new();
+    let pid = programs.path("pid");
+    let lines = format!("sleep 600 & echo $! >{}; echo '{{}}'", pid.display());
+    let kit = programs.command(&lines, json!({"timeout": 500}));
+    let since = Instant::now();
+    assert_eq!(call(&kit, json!({})), Ok(json!({})));
+    assert!(since.elapsed() < Duration::from_secs(300), "it waited for what was left behind");
+    let left = Pid::from_raw(fs::read_to_string(&pid).unwrap().trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(left, rustix::process::Signal::KILL).unwrap();
+    assert_gone(&pid);
+}
+
+#[test]
+fn input_that_nobody_reads_is_no_matter() {
+    let programs = Programs::new();
+    let more = json!({"arguments": {"x": {"type": "string"}}, "timeout": 500});
+    let big = json!({"x": "x".repeat(1 << 20)});
+    let kit = programs.command("echo '{}'", more.clone());
+    assert_eq!(call(&kit, big.clone()), Ok(json!({})));
+    let kit = programs.command("wc -c", more);
+    assert_eq!(call(&kit, big), Ok(json!((1 << 20) + r#"{"x": ""}"#.len())));
+}
+
+#[test]
+fn programs_are_killed_when_the_daemon_ends() {
+    let programs = Programs::new();
+    let (pid, fifo) = (programs.path("pid"), programs.path("fifo"));
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let lines = format!("sleep 600 & echo $! >{}; echo >{}; wait", pid.display(), fifo.display());
+    let kit = programs.command(&lines, json!({"timeout": 500}));
+    let result: Result<Value, String> = std::thread::scope(|scope| {
+        let running = scope.spawn(|| call(&kit, json!({})));
+        fs::read(&fifo).unwrap();
+        kit.stop();
+        running.join().unwrap()
+    });
+    let expected = format!("'{}' was killed, since the agent ends", programs.path("program").display());
+    assert_eq!(result, Err(expected));
+    assert_gone(&pid);
+}
