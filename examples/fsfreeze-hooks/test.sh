@@ -102,7 +102,7 @@ include = ["$base/**"]
 TOML
     mkdir -p "$base/run/state"
     "$guestd" -c "$base/guestd.toml" -t "$base/run/state" 2>"$base/log" &
-    agent_pid=$!
+    started+=($!)
     eventually 10 test -S "$base/agent"
 }
 
@@ -126,11 +126,15 @@ freeze_and_copy() {
     mount -o loop "$base/$1.copy.img" "$base/$1.copy"
 }
 
-# Ends what this test has started, by its process number.
-end() {
-    for pid in "$@"; do
-        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
-    done
+# What this test has started, by its process numbers.
+started=()
+
+end_all() {
+    local pid
+    # A server that still writes would wait for ever.
+    fsfreeze -u "$base/$1" 2>/dev/null
+    for pid in "${started[@]}"; do kill "$pid" 2>/dev/null; done
+    for pid in "${started[@]}"; do wait "$pid" 2>/dev/null; done
 }
 
 test_postgresql() {
@@ -143,16 +147,15 @@ test_postgresql() {
     serve() { # DIRECTORY PORT
         "${as[@]}" "$bin/postgres" -D "$1" -p "$2" -k "$base/run/postgresql" -c listen_addresses= -c logging_collector=off \
             -c checkpoint_timeout=1h -c shared_buffers=16MB >>"$base/run/postgresql.log" 2>&1 &
-        server=$!
+        started+=($!)
         eventually 30 pg "$bin/pg_isready" -q -h "$base/run/postgresql" -p "$2"
     }
     sql() { pg "$bin/psql" -XqAt -h "$base/run/postgresql" -p "$1" -d postgres -c "$2"; }
     pg "$bin/initdb" -D "$base/postgresql/data" -A trust >/dev/null || die "initdb failed"
     serve "$base/postgresql/data" 5555
-    first=$server
     sql 5555 "CREATE TABLE t (n bigserial PRIMARY KEY, x text)" || die "no table"
     (while sql 5555 "INSERT INTO t (x) SELECT md5(random()::text) FROM generate_series(1, 100)"; do :; done) 2>/dev/null &
-    writer=$!
+    started+=($!)
     start_agent 20-postgresql "TARGETS='host=$base/run/postgresql port=5555 dbname=postgres'"
     eventually 30 says t sql 5555 "SELECT count(*) > 500 FROM t"
     before=$(sql 5555 "SELECT max(n) FROM t")
@@ -162,13 +165,11 @@ test_postgresql() {
     [ "$(checkpoint "$base/postgresql.copy")" != "$old" ] || die "there was no checkpoint"
     after=$(sql 5555 "SELECT max(n) FROM t")
     eventually 30 says t sql 5555 "SELECT max(n) > $after FROM t"
-    kill $writer
     rm "$base/postgresql.copy/data/postmaster.pid"
     serve "$base/postgresql.copy/data" 5556
     copied=$(sql 5556 "SELECT max(n) FROM t")
     [ "$copied" -ge "$before" ] || die "$before rows before the freeze, $copied in the copy"
     [ "$(sql 5556 'SELECT count(*) % 100 FROM t')" = 0 ] || die "half of a transaction is in the copy"
-    end "$server" "$first" "$agent_pid"
 }
 
 test_mariadb() {
@@ -179,19 +180,18 @@ test_mariadb() {
         mariadbd --no-defaults --user=mysql --datadir="$1" --socket="$run/$2" --pid-file="$run/$2.pid" --skip-networking \
             --innodb-buffer-pool-size=16M --innodb-log-file-size=16M --myisam-recover-options=OFF \
             --log-error="$run/$2.log" 2>/dev/null &
-        server=$!
+        started+=($!)
         eventually 30 mariadb-admin --no-defaults --socket="$run/$2" ping
     }
     sql() { mariadb --no-defaults --socket="$run/$1" --batch --skip-column-names test -e "$2"; }
     mariadb-install-db --no-defaults --user=mysql --datadir="$base/mariadb/data" --auth-root-authentication-method=socket \
         >/dev/null 2>&1 || die "mariadb-install-db failed"
     serve "$base/mariadb/data" first
-    first=$server
     mariadb --no-defaults --socket="$run/first" -e "CREATE DATABASE IF NOT EXISTS test"
     sql first "CREATE TABLE i (n INT AUTO_INCREMENT PRIMARY KEY, x CHAR(32)) ENGINE=InnoDB" || die "no table"
     sql first "CREATE TABLE m (n INT AUTO_INCREMENT PRIMARY KEY, x CHAR(32), KEY (x)) ENGINE=MyISAM"
     (while sql first "INSERT INTO i (x) VALUES (MD5(RAND())); INSERT INTO m (x) VALUES (MD5(RAND()))"; do :; done) 2>/dev/null &
-    writer=$!
+    started+=($!)
     start_agent 20-mariadb "OPTIONS='--no-defaults --socket=$run/first' DIR=$run/hook LIMIT=2"
     eventually 30 says 1 sql first "SELECT COUNT(*) > 20 FROM m"
     before=$(sql first "SELECT MAX(n) FROM m")
@@ -199,7 +199,6 @@ test_mariadb() {
     after=$(sql first "SELECT MAX(n) FROM m")
     eventually 30 says 1 sql first "SELECT MAX(n) > $after FROM m"
     serve "$base/mariadb.copy/data" second
-    second=$server
     copied=$(sql second "SELECT MAX(n) FROM m")
     [ "$copied" -ge "$before" ] || die "$before rows before the freeze, $copied in the copy"
     # A MyISAM table that was open for writing says here that it was not closed properly.
@@ -210,6 +209,7 @@ test_mariadb() {
     (echo "LOCK TABLES m WRITE; SELECT 'got it';"; sleep 8) |
         mariadb --no-defaults --socket="$run/first" --unbuffered test >"$run/locker" 2>&1 &
     locker=$!
+    started+=($locker)
     eventually 10 grep -q 'got it' "$run/locker"
     freeze mariadb >"$run/answer" 2>&1 && die "froze in spite of a locked table"
     grep -q 'Lock wait timeout exceeded' "$run/answer" || die "answered $(cat "$run/answer")"
@@ -223,8 +223,6 @@ test_mariadb() {
     eventually 10 test ! -d "/proc/$(cat "$run/hook/holder")"
     agent guest-fsfreeze-thaw >"$run/answer" 2>&1 && die "a lost lock was not noticed"
     grep -q 'the lock was lost' "$run/answer" || die "answered $(cat "$run/answer")"
-    kill $writer
-    end "$second" "$first" "$agent_pid"
 }
 
 test_redis() {
@@ -234,19 +232,16 @@ test_redis() {
     serve() { # DIRECTORY NAME
         "${as[@]}" redis-server --port 0 --unixsocket "$run/$2" --dir "$1" --save "3600 1" --daemonize no \
             --logfile "$run/$2.log" &
-        server=$!
+        started+=($!)
         eventually 30 says PONG redis-cli -s "$run/$2" ping
     }
     serve "$base/redis/data" first
-    first=$server
     (n=0; while redis-cli -s "$run/first" SET last $((n += 1)); do :; done) >/dev/null 2>&1 &
-    writer=$!
+    started+=($!)
     start_agent 20-redis "OPTIONS='-s $run/first'"
     redis-cli -s "$run/first" SET kept word >/dev/null
     freeze_and_copy redis
-    kill $writer
     serve "$base/redis.copy/data" second
-    second=$server
     [ "$(redis-cli -s "$run/second" GET kept)" = word ] || die "what was in memory is not in the copy"
 
     # With an append-only file no snapshot is made, and nothing acknowledged is missing.
@@ -266,14 +261,13 @@ test_redis() {
     freeze redis >"$run/answer" 2>&1 && die "froze without a snapshot"
     grep -q 'the snapshot failed' "$run/answer" || die "answered $(cat "$run/answer")"
     answers '"thawed"' guest-fsfreeze-status
-    end "$second" "$first" "$agent_pid"
 }
 
 private_root
 passed=0 failed=0 skipped=0
 [ $# -gt 0 ] || set -- postgresql mariadb redis
 for name in "$@"; do
-    (trap 'jobs -p | xargs -r kill 2>/dev/null' EXIT; "test_$name")
+    (trap 'end_all "$name"' EXIT; "test_$name")
     case $? in
     0) passed=$((passed + 1)); echo "ok: $name" ;;
     77) skipped=$((skipped + 1)); echo "skipped: $name" ;;

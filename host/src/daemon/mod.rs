@@ -1,6 +1,7 @@
 //! The daemon's life: from its settings to its end.
 
 mod background;
+mod descriptors;
 mod memory;
 mod reload;
 
@@ -38,6 +39,7 @@ pub fn run(settings: Settings, load: Load<'_>) -> Result<ExitCode, String> {
     log().configure(settings.log.level, &settings.log.target)?;
     let background = if settings.daemonize { Some(background::enter(&settings.pid_file)?) } else { None };
     memory::tune();
+    descriptors::keep_from_programs();
     let state = State::open(&settings.state_dir, settings.state_dir_is_default)?;
     let view = View::new(settings, &Registry::default());
     view.registry.log_refusals();

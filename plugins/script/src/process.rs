@@ -51,7 +51,7 @@ pub(crate) enum End {
     /// By itself.
     Exited(ExitStatus),
     /// Killed, when its time was over.
-    TimedOut(Duration),
+    TimedOut,
     /// Killed, when it had written more than [`OUTPUT_LIMIT`].
     TooMuchOutput,
     /// Killed, since the daemon ends.
@@ -86,17 +86,18 @@ impl Stop {
     }
 }
 
-/// Runs a program until it ends, but no longer than `limit`; what is left of its process group is killed then. What a program that
-/// ends in time leaves running goes on; nobody reads its output any more.
-pub(crate) fn run(job: &Job<'_>, limit: Duration, stop: &Stop) -> io::Result<Ended> {
-    let until = Instant::now() + limit;
+/// Runs a program until it ends, but no longer than `until`; then it is killed with its whole process group. What a
+/// program that ends in time leaves running goes on; nobody reads its output any more.
+pub(crate) fn run(job: &Job<'_>, until: Instant, stop: &Stop) -> io::Result<Ended> {
+    if until <= Instant::now() {
+        return Ok(Ended { end: End::TimedOut, stdout: Vec::new(), stderr: Vec::new() });
+    }
     let mut running = Running::start(job)?;
     let watched = running.watch(until, stop);
-    if !matches!(watched, Ok(Some(End::Exited(_)))) {
+    if !matches!(watched, Ok(End::Exited(_))) {
         running.kill();
     }
-    let end = watched?.unwrap_or(End::TimedOut(limit));
-    Ok(Ended { end, stdout: running.stdout.text, stderr: running.stderr.text })
+    Ok(Ended { end: watched?, stdout: running.stdout.text, stderr: running.stderr.text })
 }
 
 struct Running {
@@ -134,8 +135,8 @@ impl Running {
         Ok(Self { child: Some(child), group, stdout, stderr, chunk: vec![0; CHUNK] })
     }
 
-    /// Reads what comes until the program ends. `None`: it did not in time.
-    fn watch(&mut self, until: Instant, stop: &Stop) -> io::Result<Option<End>> {
+    /// Reads what comes until the program ends, or has to be killed.
+    fn watch(&mut self, until: Instant, stop: &Stop) -> io::Result<End> {
         let pidfd = pidfd_open(self.group, PidfdFlags::empty()).ok();
         loop {
             // Looked at first: what a program has written before its end is there when it has ended.
@@ -143,20 +144,20 @@ impl Running {
             self.stdout.drain(&mut self.chunk);
             self.stderr.drain(&mut self.chunk);
             if self.stdout.text.len() > OUTPUT_LIMIT {
-                return Ok(Some(End::TooMuchOutput));
+                return Ok(End::TooMuchOutput);
             }
             if let Some(status) = status {
-                return Ok(Some(End::Exited(status)));
+                return Ok(End::Exited(status));
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(None);
+                return Ok(End::TimedOut);
             }
             let wait = if pidfd.is_some() { left } else { left.min(GLANCE) };
             let streams = [&self.stdout, &self.stderr].into_iter().filter(|stream| stream.open);
             let fds = pidfd.iter().map(AsFd::as_fd).chain(streams.map(|stream| stream.pipe.as_fd()));
             if wait_for(stop.0.as_fd(), fds, wait) {
-                return Ok(Some(End::Stopped));
+                return Ok(End::Stopped);
             }
         }
     }
@@ -214,10 +215,10 @@ impl Stream {
         Ok((Self { pipe, open: true, text: Vec::new(), limit }, writer.into()))
     }
 
-    /// Reads what there is.
+    /// Reads what there is, and throws away what is not kept.
     fn drain(&mut self, chunk: &mut [u8]) {
         for _ in 0..CHUNKS {
-            if !self.open || self.text.len() >= self.limit && self.limit > ERROR_LIMIT {
+            if !self.open {
                 return;
             }
             match self.pipe.read(chunk) {

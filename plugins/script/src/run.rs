@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use guestd_sdk::prelude::*;
 use guestd_sdk::{LogLevel, answer::to_json, errno_text};
@@ -38,11 +38,7 @@ pub(crate) fn run(
             None
         }
     };
-    let user = command.user.as_deref().map(Identity::of).transpose()?;
-    let cannot = |why: &str| CommandError::new(format!("'{}' cannot be run: {why}", command.program.display()));
-    let own = geteuid().as_raw();
-    let owners = [own, user.as_ref().map_or(own, |user| user.uid.as_raw())];
-    trust::check(&command.program, &owners).map_err(|why| cannot(&why))?;
+    let user = ready(command)?;
     let job = Job {
         program: &command.program,
         parameters,
@@ -51,15 +47,28 @@ pub(crate) fn run(
         directory: &command.directory,
         user: user.as_ref(),
     };
-    let limit = command.limit(deadline_ms).saturating_sub(since.elapsed());
-    let ended = process::run(&job, limit, stop).map_err(|error| cannot(&errno_text(&error)))?;
+    let limit = command.limit(deadline_ms);
+    let ended = process::run(&job, since + limit, stop).map_err(|error| cannot_be_run(command, &errno_text(&error)))?;
     let took = since.elapsed().as_millis();
     let words = answer::first_line(&ended.stderr).map(|words| format!(": {words}")).unwrap_or_default();
-    daemon.log(LogLevel::Info, format_args!("{} {} after {took} ms{words}", command.name, how(&ended.end)));
-    outcome(command, &ended)
+    daemon.log(LogLevel::Info, format_args!("{} {} after {took} ms{words}", command.name, how(ended.end, limit)));
+    outcome(command, &ended, limit)
 }
 
-fn outcome(command: &CommandSpec, ended: &Ended) -> Result<Reply, CommandError> {
+/// Checks that a command's program can be run and trusted, and returns the user that it runs as; `None`: the daemon's.
+pub(crate) fn ready(command: &CommandSpec) -> Result<Option<Identity>, CommandError> {
+    let user = command.user.as_deref().map(Identity::of).transpose()?;
+    let own = geteuid().as_raw();
+    let owners = [own, user.as_ref().map_or(own, |user| user.uid.as_raw())];
+    trust::check(&command.program, &owners).map_err(|why| cannot_be_run(command, &why))?;
+    Ok(user)
+}
+
+fn cannot_be_run(command: &CommandSpec, why: &str) -> CommandError {
+    CommandError::new(format!("'{}' cannot be run: {why}", command.program.display()))
+}
+
+fn outcome(command: &CommandSpec, ended: &Ended, limit: Duration) -> Result<Reply, CommandError> {
     let failed = |how: &str| CommandError::new(format!("'{}' {how}", command.program.display()));
     match ended.end {
         End::Exited(status) if status.success() => {
@@ -69,7 +78,7 @@ fn outcome(command: &CommandSpec, ended: &Ended) -> Result<Reply, CommandError> 
             Some(words) => CommandError::new(words),
             None => failed(&status_text(status)),
         }),
-        end => Err(failed(&how(&end))),
+        end => Err(failed(&how(end, limit))),
     }
 }
 
@@ -89,10 +98,10 @@ fn environment(command: &CommandSpec, user: Option<&Identity>) -> Vec<(OsString,
     environment
 }
 
-fn how(end: &End) -> String {
+fn how(end: End, limit: Duration) -> String {
     match end {
-        End::Exited(status) => status_text(*status),
-        End::TimedOut(limit) => format!("has not ended within {} s, and was killed", limit.as_secs_f32()),
+        End::Exited(status) => status_text(status),
+        End::TimedOut => format!("has not ended within {} s, and was killed", limit.as_secs_f32()),
         End::TooMuchOutput => format!("has written more than {} MiB, and was killed", OUTPUT_LIMIT >> 20),
         End::Stopped => "was killed, since the agent ends".to_owned(),
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::command::CommandSpec;
 use crate::process::Stop;
-use crate::run::run;
+use crate::run::{ready, run};
 use crate::table::table;
 
 /// The state of the set.
@@ -50,7 +50,12 @@ impl Script {
 fn read(daemon: &Daemon) -> Result<Vec<CommandSpec>, CommandError> {
     let table =
         table(&daemon.config::<Value>()?).map_err(|error| CommandError::new(format!("configuration: {error}")))?;
-    daemon.log(LogLevel::Debug, format_args!("{} commands are configured", table.len()));
+    for command in &table {
+        // It may be installed later.
+        if let Err(error) = ready(command) {
+            daemon.log(LogLevel::Warn, format_args!("{} would fail now: {}", command.name, error.desc()));
+        }
+    }
     Ok(table)
 }
 

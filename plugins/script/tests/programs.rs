@@ -163,6 +163,9 @@ fn a_program_that_cannot_be_run_is_named_with_the_reason() {
 fn a_configuration_is_taken_as_a_whole_or_not_at_all() {
     let programs = Programs::new();
     let program = programs.script("program", "echo 1");
+    let missing = start(json!({"commands": {NAME: {"program": programs.path("none")}}}));
+    let log = missing.log();
+    assert!(log.iter().any(|(_, line)| line.starts_with("__com.example_test would fail now: ")), "{log:?}");
     let kit = start(json!({}));
     assert!(call(&kit, json!({})).unwrap_err().contains("has not been found"));
     kit.reload(json!({"commands": {NAME: {"program": program}}})).unwrap();

@@ -1,5 +1,6 @@
 //! Block devices as sysfs shows them (the kernel's `ABI/testing/sysfs-block`).
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -8,8 +9,6 @@ use crate::mountinfo::DeviceId;
 
 /// Devices that are made of other devices, or of files or memory.
 const VIRTUAL: &str = "/sys/devices/virtual/";
-/// The deepest stack of volumes that is looked through.
-const DEEPEST: usize = 32;
 
 /// A block device: a disk, a partition or a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,26 +67,22 @@ impl BlockDevice {
 
     /// The disks and partitions that it is stored on in the end: itself, unless it is a volume.
     pub fn stored_on(&self, machine: &Machine) -> Vec<Self> {
-        let mut found = Vec::new();
-        self.collect(machine, DEEPEST, &mut found);
-        found
-    }
-
-    fn collect(&self, machine: &Machine, depth: usize, found: &mut Vec<Self>) {
-        if found.contains(self) {
-            return;
-        }
-        if !self.is_virtual() || self.is_multipath_nvme() {
-            found.push(self.clone());
-            return;
-        }
-        let Some(depth) = depth.checked_sub(1) else { return };
-        let volume = self.disk(machine);
-        for name in volume.as_ref().unwrap_or(self).members(machine) {
-            if let Some(member) = Self::by_name(machine, &name) {
-                member.collect(machine, depth, found);
+        let mut found: Vec<Self> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut next = vec![self.clone()];
+        while let Some(device) = next.pop() {
+            if !seen.insert(device.path.clone()) {
+                continue;
             }
+            if !device.is_virtual() || device.is_multipath_nvme() {
+                found.push(device);
+                continue;
+            }
+            let volume = device.disk(machine).unwrap_or(device);
+            // The last one is taken first.
+            next.extend(volume.members(machine).iter().rev().filter_map(|name| Self::by_name(machine, name)));
         }
+        found
     }
 
     /// Whether it is an NVMe namespace that the kernel reaches through several controllers.

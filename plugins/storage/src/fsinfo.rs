@@ -61,10 +61,9 @@ fn device_of(machine: &Machine, system: &Filesystem) -> Option<BlockDevice> {
     if system.device.major != 0 {
         return BlockDevice::by_number(machine, system.device);
     }
-    let source = machine.path(&system.source);
-    let metadata = std::fs::metadata(&source).ok()?;
-    if metadata.file_type().is_block_device() {
-        let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
+    let node = std::fs::metadata(machine.path(&system.source)).ok();
+    if let Some(node) = node.filter(|node| node.file_type().is_block_device()) {
+        let (major, minor) = (rustix::fs::major(node.rdev()), rustix::fs::minor(node.rdev()));
         return BlockDevice::by_number(machine, DeviceId { major, minor });
     }
     BlockDevice::by_name(machine, system.source.file_name()?.to_str()?)

@@ -22,13 +22,14 @@ const TRIES: u32 = 4;
 pub(crate) struct Netlink {
     socket: OwnedFd,
     sequence: u32,
+    buffer: Vec<u8>,
 }
 
 impl Netlink {
     pub(crate) fn open() -> io::Result<Self> {
         // No protocol is 0, which is NETLINK_ROUTE.
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM] })
     }
 
     /// Asks for all that there is of a kind, and makes a value of each message of the answer; `None` leaves it out.
@@ -67,10 +68,9 @@ impl Netlink {
         let request = message::request(kind, flags, self.sequence, request);
         let kernel = SocketAddrNetlink::new(0, 0);
         retry_on_intr(|| sendto(&self.socket, &request, SendFlags::empty(), &kernel))?;
-        let mut buffer = vec![0; DATAGRAM];
         let mut consistent = true;
         loop {
-            let datagram = self.receive(&mut buffer)?;
+            let datagram = receive(&self.socket, &mut self.buffer)?;
             for message in messages(datagram) {
                 let message = message?;
                 if message.sequence != self.sequence {
@@ -88,20 +88,20 @@ impl Netlink {
             }
         }
     }
+}
 
-    /// The next datagram from the kernel. It is there as soon as it was asked for, so this does not wait.
-    fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
-        loop {
-            let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-            let (_, length, sender) = match retry_on_intr(|| recvfrom(&self.socket, &mut *buffer, flags)) {
-                Err(Errno::AGAIN) => return Err(message::cut_off()),
-                other => other?,
-            };
-            let from_kernel =
-                sender.is_none_or(|sender| SocketAddrNetlink::try_from(sender).is_ok_and(|from| from.pid() == 0));
-            if from_kernel {
-                return buffer.get(..length).ok_or_else(message::cut_off);
-            }
+/// The next datagram from the kernel. It is there as soon as it was asked for, so this does not wait.
+fn receive<'b>(socket: &OwnedFd, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+    loop {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        let (_, length, sender) = match retry_on_intr(|| recvfrom(socket, &mut *buffer, flags)) {
+            Err(Errno::AGAIN) => return Err(message::cut_off()),
+            other => other?,
+        };
+        let from_kernel =
+            sender.is_none_or(|sender| SocketAddrNetlink::try_from(sender).is_ok_and(|from| from.pid() == 0));
+        if from_kernel {
+            return buffer.get(..length).ok_or_else(message::cut_off);
         }
     }
 }
