@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use guestd_sdk::prelude::*;
 
 use config::Exclude;
+use interfaces::default_route::Ipv4Table;
 use netlink::Netlink;
 
 /// The set's state.
@@ -25,11 +26,13 @@ pub struct Network {
     exclude: Mutex<Arc<Exclude>>,
     /// A socket that nobody uses now.
     idle: Mutex<Option<Netlink>>,
+    ipv4_table: Ipv4Table,
 }
 
 impl Network {
     fn start(daemon: &Daemon) -> Result<Self, CommandError> {
-        Ok(Self { exclude: Mutex::new(Arc::new(Exclude::read(daemon)?)), idle: Mutex::new(None) })
+        let exclude = Mutex::new(Arc::new(Exclude::read(daemon)?));
+        Ok(Self { exclude, idle: Mutex::new(None), ipv4_table: Ipv4Table::default() })
     }
 
     fn reload(ctx: &Ctx<Self>) -> Result<(), CommandError> {

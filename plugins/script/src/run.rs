@@ -51,7 +51,7 @@ pub(crate) fn run(
     let ended = process::run(&job, since + limit, stop).map_err(|error| cannot_be_run(command, &errno_text(&error)))?;
     let took = since.elapsed().as_millis();
     let words = answer::first_line(&ended.stderr).map(|words| format!(": {words}")).unwrap_or_default();
-    daemon.log(LogLevel::Info, format_args!("{} {} after {took} ms{words}", command.name, how(ended.end, limit)));
+    daemon.log(LogLevel::Info, format_args!("{} {} ({took} ms){words}", command.name, how(ended.end, limit)));
     outcome(command, &ended, limit)
 }
 

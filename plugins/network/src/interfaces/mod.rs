@@ -5,7 +5,7 @@
 //! * `list` makes the answer of it all.
 
 mod addresses;
-mod default_route;
+pub(crate) mod default_route;
 mod links;
 mod list;
 
@@ -23,7 +23,7 @@ pub fn interfaces(ctx: &Ctx<Network>, _: NoArgs) -> Result<Vec<Interface>, Comma
     let mut netlink = ctx.state.netlink().map_err(failed)?;
     let links = links::all(&mut netlink).map_err(failed)?;
     let addresses = addresses::all(&mut netlink).map_err(failed)?;
-    let default_routes = default_route::interfaces(&mut netlink);
+    let default_routes = default_route::interfaces(&mut netlink, &ctx.state.ipv4_table);
     ctx.state.keep(netlink);
     Ok(list::interfaces(links, addresses, &default_routes, &ctx.state.exclude()))
 }
