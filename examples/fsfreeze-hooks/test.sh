@@ -134,7 +134,10 @@ end_all() {
     # A server that still writes would wait for ever.
     fsfreeze -u "$base/$1" 2>/dev/null
     for pid in "${started[@]}"; do kill "$pid" 2>/dev/null; done
+    # One that cannot save its data does not end otherwise.
+    (sleep 5; kill -9 "${started[@]}" 2>/dev/null) &
     for pid in "${started[@]}"; do wait "$pid" 2>/dev/null; done
+    kill $! 2>/dev/null
 }
 
 test_postgresql() {

@@ -4,7 +4,7 @@
 //! rename, so that a reader finds the old text or the new one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -168,7 +168,7 @@ impl Store {
     fn read<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let path = self.directory.join(name);
-        let file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
+        let mut file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
@@ -177,7 +177,9 @@ impl Store {
         if stat.uid() != rustix::process::geteuid().as_raw() || stat.mode() & 0o022 != 0 || !stat.is_file() {
             return Err(io::Error::other("it is not this user's own file"));
         }
-        Ok(Some(serde_json::from_reader(io::BufReader::new(file))?))
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(Some(serde_json::from_str(&text)?))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::session::{Cause, Session};
+use crate::session::{Cause, Entry, Progress, Session};
 use crate::state::{Phase, Shared, State};
 
 /// The thread runs hooks and writes one small file.
@@ -44,6 +44,7 @@ enum Due {
     Over,
     Thaw(Cause),
     Wait(Option<Instant>),
+    /// The thaw that others work on has taken this many steps, and there is more to do.
     Help(u64),
     Retry,
 }
@@ -66,15 +67,16 @@ fn watch(shared: &Arc<Shared>, number: u64) {
             }
             Due::Help(steps) => {
                 state = shared.wait(state, Some(Instant::now() + shared.patience.stall));
-                if state.phase == Phase::Thawing && state.steps == steps {
-                    drop(state);
-                    shared.drive();
-                    state = shared.state();
-                    // What is left now hangs, and whoever hangs in it ends the thaw.
-                    while state.steps == steps && state.phase == Phase::Thawing {
-                        state = shared.wait(state, None);
-                    }
+                if state.steps != steps || !state.has_thaw_work() {
+                    continue;
                 }
+                drop(state);
+                // This thread may hang as well.
+                let _ = start(shared, number, First::Watch);
+                shared.drive();
+                let hanging = hanging(&shared.state());
+                hanging.iter().for_each(|line| shared.warn(format_args!("{line}")));
+                state = shared.state();
             }
             Due::Retry => {
                 let until = Instant::now() + shared.patience.retry * (1_u32 << retries).min(LONGEST_RETRY);
@@ -99,6 +101,17 @@ fn is_of(state: &State, number: u64) -> bool {
     state.session.as_ref().is_some_and(|session| session.number == number)
 }
 
+/// A line for each file system that the kernel does not come back from.
+fn hanging(state: &State) -> Vec<String> {
+    let entries = state.session.iter().flat_map(|session| &session.entries);
+    let line = |entry: &Entry| match entry.progress {
+        Progress::Freezing => Some(format!("{} hangs while it is being frozen", entry.mount.point.display())),
+        Progress::Thawing => Some(format!("{} hangs while it is being thawed", entry.mount.point.display())),
+        _ => None,
+    };
+    entries.filter_map(line).collect()
+}
+
 fn due(state: &State, number: u64) -> Due {
     let Some(session) = state.session.as_ref().filter(|session| session.number == number) else { return Due::Over };
     match state.phase {
@@ -107,7 +120,8 @@ fn due(state: &State, number: u64) -> Due {
             first_of(&[(session.deadline, Cause::Deadline), (lease_end(session), Cause::Lease)])
         }
         Phase::Frozen => first_of(&[(lease_end(session), Cause::Lease)]),
-        Phase::Thawing => Due::Help(state.steps),
+        Phase::Thawing if state.has_thaw_work() => Due::Help(state.steps),
+        Phase::Thawing => Due::Wait(None),
         Phase::Stuck => Due::Retry,
     }
 }

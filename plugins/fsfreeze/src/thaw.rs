@@ -195,6 +195,13 @@ impl Shared {
 }
 
 impl State {
+    /// Whether a thread that works on the thaw would find something to do, now or when it has waited a little.
+    pub fn has_thaw_work(&self) -> bool {
+        let Some(session) = self.session.as_ref().filter(|_| self.phase == Phase::Thawing) else { return false };
+        session.entries.iter().any(|entry| entry.progress == Progress::Frozen)
+            || session.hooks.iter().any(is_due) && session.hooks.iter().all(|entry| entry.thaw != HalfRun::Running)
+    }
+
     /// Takes on the next thing to do. `settle`: how long the hooks wait for file systems that do not thaw.
     fn task(&mut self, settle: Duration) -> Task {
         if self.phase != Phase::Thawing {
@@ -211,9 +218,8 @@ impl State {
         let Some(thawing) = &mut session.thawing else { return Task::Nothing };
         let others_at_it = session.busy
             || session.entries.iter().any(|entry| matches!(entry.progress, Progress::Freezing | Progress::Thawing));
-        let due = |entry: &HookEntry| entry.started && entry.thaw == HalfRun::Waiting;
         let settled_by = thawing.begun + settle;
-        let more = session.memory.is_some() || session.hooks.iter().any(due);
+        let more = session.memory.is_some() || session.hooks.iter().any(is_due);
         if others_at_it && more && Instant::now() < settled_by {
             return Task::Wait(settled_by);
         }
@@ -223,7 +229,7 @@ impl State {
         if session.hooks.iter().any(|entry| entry.thaw == HalfRun::Running) {
             return Task::Nothing;
         }
-        if let Some(index) = session.hooks.iter().rposition(due)
+        if let Some(index) = session.hooks.iter().rposition(is_due)
             && let Some(entry) = session.hooks.get_mut(index)
         {
             entry.thaw = HalfRun::Running;
@@ -298,6 +304,11 @@ impl Session {
             hooks: hooks.collect(),
         }
     }
+}
+
+/// Whether the thaw half of a hook has to be run.
+fn is_due(entry: &HookEntry) -> bool {
+    entry.started && entry.thaw == HalfRun::Waiting
 }
 
 /// Why it was thawed, whether the host is to be told, what is to be answered, and whether something is still frozen.

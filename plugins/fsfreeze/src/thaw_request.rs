@@ -55,21 +55,26 @@ pub fn thaw(shared: &Shared, deadline: Option<Instant>) -> Result<usize, Failure
                 }
                 shared.drive();
                 let ended = shared.wait_thawed(number, deadline);
-                let told = shared.change(|state| state.phase == Phase::Thawed && state.notice.is_some());
-                // Stuck since the lease was over, and thawed only now: the host does not know of the first part.
-                if told {
-                    continue;
+                // Begun when the lease was over, and ended only now: the host does not know of the first part.
+                if !has_news(shared) {
+                    return answer(ended);
                 }
-                return answer(ended);
             }
             Found::UnderWay(number) => {
                 let ended = shared.wait_thawed(number, deadline);
-                if ended.as_ref().is_none_or(|ended| ended.failure.is_some()) {
+                let failed = ended.as_ref().is_none_or(|ended| ended.failure.is_some());
+                if failed && !has_news(shared) {
                     return answer(ended);
                 }
             }
         }
     }
+}
+
+/// Whether all is thawed, and the host has to be told that the agent did it by itself.
+fn has_news(shared: &Shared) -> bool {
+    let state = shared.state();
+    state.phase == Phase::Thawed && state.notice.is_some()
 }
 
 fn answer(ended: Option<Ended>) -> Result<usize, Failure> {

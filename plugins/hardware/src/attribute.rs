@@ -4,11 +4,11 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat};
 use rustix::io::{pread, pwrite, read};
 
-/// The longest value that is looked at; all that this set reads are shorter.
-const LONGEST: usize = 256;
+/// The longest value that is looked at, a page: a mask with many gaps is long.
+const LONGEST: usize = 4096;
 
 /// Why a value was not read or written, in the words that qemu-ga has for the failed call.
 #[derive(Debug)]
@@ -51,6 +51,11 @@ impl AttributeError {
 /// Opens a directory, for attributes below it to be named relative to it.
 pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Whether there is an attribute `name` below `directory`.
+pub(crate) fn exists(directory: impl AsFd, name: &str) -> bool {
+    accessat(directory, name, Access::EXISTS, AtFlags::empty()).is_ok()
 }
 
 /// The value of the attribute `name` below `directory`, without the line feed at its end. Never empty.

@@ -31,7 +31,7 @@ guestd_sdk::plugin! {
     reload: Hardware::reload,
     stop: Hardware::stop,
     commands: {
-        "guest-get-vcpus" => vcpus::get_vcpus,
+        "guest-get-vcpus" [INSTANT] => vcpus::get_vcpus,
         "guest-set-vcpus" within 120 => vcpus::set_vcpus,
         "guest-get-cpustats" [INSTANT] => cpustats::get_cpustats,
         "guest-get-memory-blocks" => memory::get_memory_blocks,

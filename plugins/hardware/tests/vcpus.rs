@@ -17,39 +17,31 @@ fn set(kit: &TestKit, wanted: &[(i64, bool)]) -> Result<Value, guestd_sdk::Comma
 #[test]
 fn processors_are_listed_in_the_order_of_their_numbers() {
     let guest = Guest::usual();
-    guest.cpu(10, "1\n").cpu(2, "0\n").cpu(9, "1");
+    guest.cpu(10, "1\n").cpu(2, "0\n").dir(&format!("{CPUS}/cpu3")).cpu(4, "1\n").masks("0-3,10\n", "0-1,10\n");
     let expected = json!([
         {"logical-id": 0, "online": true, "can-offline": false},
         {"logical-id": 1, "online": true, "can-offline": true},
         {"logical-id": 2, "online": false, "can-offline": true},
-        {"logical-id": 9, "online": true, "can-offline": true},
+        {"logical-id": 3, "online": false, "can-offline": false},
         {"logical-id": 10, "online": true, "can-offline": true},
     ]);
     assert_eq!(guest.kit().call("guest-get-vcpus", json!({})).unwrap(), expected);
 }
 
 #[test]
-fn what_is_no_processor_is_not_listed() {
-    let guest = Guest::usual();
-    for name in ["cpufreq", "cpuidle", "cpu1x", "cpu01", "cpu+2", "cpu", "cpu18446744073709551615"] {
-        guest.dir(&format!("{CPUS}/{name}"));
-    }
-    guest.file(&format!("{CPUS}/cpu3"), "a file").link(&format!("{CPUS}/cpu4"), "nowhere");
-    let listed = guest.kit().call("guest-get-vcpus", json!({})).unwrap();
-    let ids: Vec<_> = listed.as_array().unwrap().iter().map(|cpu| cpu["logical-id"].clone()).collect();
-    assert_eq!(ids, [0, 1]);
-}
-
-#[test]
 fn processors_that_cannot_be_listed_are_an_error() {
     let guest = Guest::new();
-    let text = error(guest.kit().call("guest-get-vcpus", json!({})));
-    assert_eq!(text, "failed to list entries: /sys/devices/system/cpu: No such file or directory");
+    let listed = |guest: &Guest| error(guest.kit().call("guest-get-vcpus", json!({})));
+    let text = "failed to list entries: /sys/devices/system/cpu: No such file or directory";
+    assert_eq!(listed(&guest), text);
     guest.dir(CPUS);
-    assert_eq!(error(guest.kit().call("guest-get-vcpus", json!({}))), "guest reported zero vcpus!");
-    guest.cpu(0, "");
-    let text = error(guest.kit().call("guest-get-vcpus", json!({})));
-    assert_eq!(text, "pread(\"/sys/devices/system/cpu/cpu0//online\"): unexpected EOF");
+    assert_eq!(listed(&guest), "open(\"/sys/devices/system/cpu/present\"): No such file or directory");
+    guest.masks("0\n", "");
+    assert_eq!(listed(&guest), "pread(\"/sys/devices/system/cpu/online\"): unexpected EOF");
+    for hostile in ["0-\n", "0-4000000000\n", "9999999999\n", "\u{e9}\n"] {
+        guest.masks(hostile, "0\n");
+        assert_eq!(listed(&guest), "sysfs file \"present\" holds no list of processors", "{hostile}");
+    }
 }
 
 #[test]

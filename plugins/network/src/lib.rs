@@ -8,31 +8,39 @@
 mod config;
 mod interfaces;
 mod netlink;
+mod proc_file;
 mod routes;
 mod text;
 pub mod types;
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use guestd_sdk::prelude::*;
 
 use config::Exclude;
-use interfaces::default_route::Ipv4Table;
-use netlink::Netlink;
+use interfaces::{Known, statistics};
+use proc_file::ProcFile;
+use routes::{ipv4, ipv6};
 
 /// The set's state.
 pub struct Network {
     exclude: Mutex<Arc<Exclude>>,
-    /// A socket that nobody uses now.
-    idle: Mutex<Option<Netlink>>,
-    ipv4_table: Ipv4Table,
+    /// What is known of the interfaces, while no call uses it.
+    known: Mutex<Option<Known>>,
+    statistics_table: ProcFile,
+    ipv4_table: ProcFile,
+    ipv6_table: ProcFile,
 }
 
 impl Network {
     fn start(daemon: &Daemon) -> Result<Self, CommandError> {
-        let exclude = Mutex::new(Arc::new(Exclude::read(daemon)?));
-        Ok(Self { exclude, idle: Mutex::new(None), ipv4_table: Ipv4Table::default() })
+        Ok(Self {
+            exclude: Mutex::new(Arc::new(Exclude::read(daemon)?)),
+            known: Mutex::new(None),
+            statistics_table: ProcFile::new(statistics::TABLE),
+            ipv4_table: ProcFile::new(ipv4::TABLE),
+            ipv6_table: ProcFile::new(ipv6::TABLE),
+        })
     }
 
     fn reload(ctx: &Ctx<Self>) -> Result<(), CommandError> {
@@ -45,14 +53,13 @@ impl Network {
         Arc::clone(&self.exclude.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A socket to the kernel; one that failed in the middle of an answer is not given back by [`Network::keep`].
-    fn netlink(&self) -> io::Result<Netlink> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        idle.map_or_else(Netlink::open, Ok)
+    /// Taken away, so that no call waits for another that hangs; a second one begins with nothing.
+    fn take_known(&self) -> Option<Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn keep(&self, netlink: Netlink) {
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(netlink);
+    fn keep_known(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 }
 

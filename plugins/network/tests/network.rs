@@ -229,6 +229,43 @@ fn interfaces_that_lead_out_come_first() {
 }
 
 #[test]
+fn every_change_is_seen_at_the_next_call() {
+    in_a_network_of_its_own("every_change_is_seen_at_the_next_call", || {
+        let kit = kit_with(json!({}));
+        assert!(!names(&interfaces(&kit)).contains(&"va"));
+        if !ip("link add va type veth peer name vb") {
+            eprintln!("skipped: this kernel has no veth");
+            return;
+        }
+        let see = |name: &str| interfaces(&kit).into_iter().find(|interface| interface["name"] == name);
+        let change = |what: &str| assert!(ip(what));
+        assert!(see("va").is_some());
+        change("link set va address 02:00:00:00:00:0c");
+        assert_eq!(see("va").unwrap()["hardware-address"], "02:00:00:00:00:0c");
+        change("addr add 10.1.0.1/24 dev va");
+        assert_eq!(addresses(&see("va").unwrap()), ["10.1.0.1/24"]);
+        change("addr add 10.1.0.2/16 dev va label va:x");
+        assert_eq!(addresses(&see("va:x").unwrap()), ["10.1.0.2/16"]);
+        change("addr del 10.1.0.2/16 dev va");
+        assert_eq!(see("va:x"), None);
+        change("link set va name other");
+        assert_eq!((see("va"), addresses(&see("other").unwrap())), (None, vec!["10.1.0.1/24".to_owned()]));
+        if ip("addr add fd11::5/64 dev other nodad") {
+            assert_eq!(addresses(&see("other").unwrap()), ["10.1.0.1/24", "fd11::5/64"]);
+            change("addr del fd11::5/64 dev other");
+            assert_eq!(addresses(&see("other").unwrap()), ["10.1.0.1/24"]);
+        }
+        // More changes than there is room for.
+        for n in 0..100 {
+            change(&format!("addr add 10.2.0.{n}/32 dev other"));
+        }
+        assert_eq!(addresses(&see("other").unwrap()).len(), 101);
+        change("link del other");
+        assert_eq!((see("other"), see("vb")), (None, None));
+    });
+}
+
+#[test]
 fn statistics_are_those_of_proc() {
     in_a_network_of_its_own("statistics_are_those_of_proc", || {
         assert!(ip("link set lo up"));

@@ -1,4 +1,4 @@
-//! Many programs at once: a test program of its own, since it counts the children and descriptors of its process.
+//! Many programs at once: a test program of its own, since it looks at its children and descriptors and changes its umask.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
@@ -6,14 +6,18 @@ mod common;
 
 use std::fs;
 
-use common::{Programs, call};
+use common::{Programs, call, call_within};
 use serde_json::json;
 
 #[test]
 fn many_at_once_leave_no_zombie_and_no_descriptor() {
     let programs = Programs::new();
+    let kit = programs.command("umask", json!({"output": "text"}));
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    assert_eq!(call(&kit, json!({})), Ok(json!({"text": "0022"})));
     let more = json!({"arguments": {"x": {"type": "integer"}}, "timeout": 500});
-    let kit = programs.command("read -r x; case $x in *7}) kill -9 $$;; esac; echo \"$x\"", more);
+    let lines = "read -r x; case $x in *7}) kill -9 $$;; *8}) exec sleep 600;; esac; echo \"$x\"";
+    let kit = programs.command(lines, more);
     assert_eq!(call(&kit, json!({"x": 0})), Ok(json!({"x": 0})));
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
@@ -23,8 +27,10 @@ fn many_at_once_leave_no_zombie_and_no_descriptor() {
             scope.spawn(move || {
                 for number in (thread * 25)..(thread * 25 + 25) {
                     let given = json!({"x": number});
-                    let result = call(kit, given.clone());
+                    let deadline = if number % 10 == 8 { 400 } else { 0 };
+                    let result = call_within(kit, given.clone(), deadline);
                     match number % 10 {
+                        8 => assert!(result.unwrap_err().ends_with("and was killed")),
                         7 => assert!(result.unwrap_err().ends_with("was ended by signal 9")),
                         _ => assert_eq!(result, Ok(given)),
                     }

@@ -36,9 +36,9 @@ impl BlockDevice {
         Some(Self { name, path })
     }
 
-    /// Its device node. What is a `/` in the node's name is a `!` in sysfs.
+    /// Its device node.
     pub fn node(&self) -> String {
-        format!("/dev/{}", self.name.replace('!', "/"))
+        node(&self.name)
     }
 
     /// Whether it is made of other devices, or of files or memory.
@@ -62,7 +62,7 @@ impl BlockDevice {
 
     /// The devices that a volume is made of, by their names, in order.
     pub fn members(&self, machine: &Machine) -> Vec<String> {
-        names(machine, &self.attribute("slaves"))
+        names(machine, &self.attribute("slaves"), |_| true)
     }
 
     /// The disks and partitions that it is stored on in the end: itself, unless it is a volume.
@@ -91,10 +91,16 @@ impl BlockDevice {
     }
 }
 
-/// The entries of a directory, in the order of people: `sda`, `sda2`, `sda10`.
-pub(crate) fn names(machine: &Machine, directory: &str) -> Vec<String> {
+/// The device node of a block device. What is a `/` in the node's name is a `!` in sysfs.
+pub(crate) fn node(name: &str) -> String {
+    format!("/dev/{}", name.replace('!', "/"))
+}
+
+/// The entries of a directory that are wanted, in the order of people: `sda`, `sda2`, `sda10`.
+pub(crate) fn names(machine: &Machine, directory: &str, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let entries = fs::read_dir(machine.path(directory)).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| is_wanted(name)).collect();
     names.sort_by_cached_key(|name| key(name));
     names
 }

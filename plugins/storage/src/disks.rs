@@ -1,10 +1,11 @@
 //! `guest-get-disks`: the guest's block devices.
 
+use std::collections::HashSet;
+
 use guestd_sdk::prelude::*;
 
 use crate::address;
 use crate::block::{self, BlockDevice};
-use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::smart;
 use crate::storage::Storage;
@@ -12,37 +13,56 @@ use crate::types::DiskInfo;
 
 /// A link for each block device, partitions included.
 const DEVICES: &str = "/sys/class/block";
+/// The block devices that hold something, but for some that are removable (proc_partitions(5)).
+const PARTITIONS: &str = "/proc/partitions";
 
 /// `guest-get-disks`: every block device that has something in it, in the order of their names. Drives and loop devices
 /// without a medium are not listed.
 pub fn get_disks(ctx: &Ctx<Storage>, _: NoArgs) -> Result<Vec<DiskInfo>, CommandError> {
-    let (machine, kernel) = (&ctx.state.machine, &*ctx.state.kernel);
-    let names = block::names(machine, DEVICES);
-    Ok(names.iter().filter_map(|name| disk(kernel, machine, &BlockDevice::by_name(machine, name)?)).collect())
+    let machine = &ctx.state.machine;
+    let table = machine.read(PARTITIONS).unwrap_or_default();
+    let full = names_in(&table);
+    let names = block::names(machine, DEVICES, |name| may_hold_something(name, &full));
+    Ok(names.iter().filter_map(|name| disk(&ctx.state, name, full.contains(name.as_bytes()))).collect())
 }
 
-fn disk(kernel: &dyn Kernel, machine: &Machine, device: &BlockDevice) -> Option<DiskInfo> {
-    let size: u64 = machine.attribute(device.attribute("size"))?.parse().ok()?;
-    if size == 0 || is_hidden(machine, device) {
-        return None;
+/// The names of the table, which come last in their lines; its heading does no harm.
+fn names_in(table: &[u8]) -> HashSet<Vec<u8>> {
+    let name = |line: &[u8]| Some(line.rsplit(|byte| *byte == b' ').next()?.to_vec());
+    let names = table.split(|byte| *byte == b'\n').filter_map(name).filter(|name| !name.is_empty());
+    // As in the name of its node.
+    names.map(|name| name.iter().map(|byte| if *byte == b'/' { b'!' } else { *byte }).collect()).collect()
+}
+
+/// A guest can have hundreds of loop devices without a file. Those with one are in the table, if there is a table.
+fn may_hold_something(name: &str, full: &HashSet<Vec<u8>>) -> bool {
+    !name.starts_with("loop") || full.is_empty() || full.contains(name.as_bytes())
+}
+
+fn disk(state: &Storage, name: &str, is_full: bool) -> Option<DiskInfo> {
+    let machine = &state.machine;
+    let device = BlockDevice::by_name(machine, name)?;
+    if !is_full {
+        let size: u64 = machine.attribute(device.attribute("size"))?.parse().ok()?;
+        if size == 0 || is_hidden(machine, &device) {
+            return None;
+        }
     }
     let whole = device.disk(machine);
     let dependencies = match &whole {
         Some(disk) => vec![disk.node()],
-        None if device.is_virtual() => {
-            let members = device.members(machine).into_iter();
-            members.map(|name| BlockDevice { path: String::new(), name }.node()).collect()
-        }
+        None if device.is_virtual() => device.members(machine).iter().map(|name| block::node(name)).collect(),
         None => Vec::new(),
     };
     let is_volume = device.name.starts_with("dm-");
+    let address = || address::of(machine, &state.serials, &device, None).into_iter().next();
     Some(DiskInfo {
         name: device.node(),
         partition: whole.is_some(),
         dependencies,
-        address: if whole.is_some() { None } else { address::of(machine, device, None).into_iter().next() },
+        address: if whole.is_some() { None } else { address() },
         alias: if is_volume { machine.attribute(device.attribute("dm/name")) } else { None },
-        smart: if whole.is_some() { None } else { smart::of(kernel, machine, device) },
+        smart: if whole.is_some() { None } else { smart::of(&*state.kernel, machine, &device) },
     })
 }
 

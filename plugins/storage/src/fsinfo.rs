@@ -9,6 +9,7 @@ use crate::block::{self, BlockDevice};
 use crate::filesystems::{self, Filesystem};
 use crate::machine::Machine;
 use crate::mountinfo::DeviceId;
+use crate::serial::Serials;
 use crate::space::Question;
 use crate::storage::Storage;
 use crate::types::{DiskAddress, FilesystemInfo};
@@ -22,7 +23,7 @@ pub fn get_fsinfo(ctx: &Ctx<Storage>, _: NoArgs) -> Result<Vec<FilesystemInfo>, 
     let machine = &ctx.state.machine;
     let systems = filesystems::local(machine)?;
     let pending = ctx.state.gauge.ask(systems.iter().filter_map(|system| question(machine, system)).collect());
-    let disks: Vec<_> = systems.iter().map(|system| disks_of(machine, system)).collect();
+    let disks: Vec<_> = systems.iter().map(|system| disks_of(machine, &ctx.state.serials, system)).collect();
     let spaces = pending.answers(ctx.state.statfs_wait());
     let infos = systems.iter().zip(disks).zip(spaces).map(|((system, (name, disk)), space)| FilesystemInfo {
         name,
@@ -42,7 +43,7 @@ fn question(machine: &Machine, system: &Filesystem) -> Option<Question> {
 }
 
 /// The name of a file system's device, and the disks behind it.
-fn disks_of(machine: &Machine, system: &Filesystem) -> (String, Vec<DiskAddress>) {
+fn disks_of(machine: &Machine, serials: &Serials, system: &Filesystem) -> (String, Vec<DiskAddress>) {
     let source_name = || system.source.file_name().unwrap_or(system.source.as_os_str()).to_string_lossy().into_owned();
     let Some(device) = device_of(machine, system) else { return (source_name(), Vec::new()) };
     let mut disks = Vec::new();
@@ -50,7 +51,7 @@ fn disks_of(machine: &Machine, system: &Filesystem) -> (String, Vec<DiskAddress>
         for disk in member.stored_on(machine) {
             // The mount has told the number of its own device.
             let number = (system.device.major != 0 && disk == device).then_some(system.device);
-            disks.extend(address::of(machine, &disk, number));
+            disks.extend(address::of(machine, serials, &disk, number));
         }
     }
     (device.name, disks)
@@ -72,8 +73,8 @@ fn device_of(machine: &Machine, system: &Filesystem) -> Option<BlockDevice> {
 /// All devices of a file system: of btrfs there can be several.
 fn members_of(machine: &Machine, system: &Filesystem, device: &BlockDevice) -> Vec<BlockDevice> {
     if system.fstype == "btrfs" {
-        for uuid in block::names(machine, BTRFS) {
-            let names = block::names(machine, &format!("{BTRFS}/{uuid}/devices"));
+        for uuid in block::names(machine, BTRFS, |_| true) {
+            let names = block::names(machine, &format!("{BTRFS}/{uuid}/devices"), |_| true);
             if names.contains(&device.name) {
                 return names.iter().filter_map(|name| BlockDevice::by_name(machine, name)).collect();
             }

@@ -1,5 +1,8 @@
 //! A disk's serial number.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use crate::block::BlockDevice;
 use crate::machine::Machine;
 use crate::mountinfo::DeviceId;
@@ -7,29 +10,61 @@ use crate::mountinfo::DeviceId;
 /// udev's records, a file a device: `b8:0` is a block device's (sd-device's database).
 const UDEV: &str = "/run/udev/data";
 
-/// udev's `ID_SERIAL` of a disk or partition, which for many disks begins with their model; without udev the serial
-/// number that the disk itself states.
-pub(crate) fn of(
-    machine: &Machine,
-    device: &BlockDevice,
-    disk: &BlockDevice,
-    number: Option<DeviceId>,
-) -> Option<String> {
-    let number = number.or_else(|| machine.attribute(device.attribute("dev"))?.parse().ok());
-    number.and_then(|number| of_udev(machine, number)).or_else(|| of_disk(machine, disk))
+/// The most disks whose serial numbers are kept.
+const MOST_KEPT: usize = 1024;
+
+/// The serial numbers of virtio disks, which the kernel has no copy of: it asks the host whenever the file is read.
+///
+/// A serial number is kept for one life of a disk, which the kernel numbers (`diskseq`, since Linux 5.15): what is put
+/// in instead, under the same name, has another number. Without numbers nothing is kept.
+#[derive(Default)]
+pub(crate) struct Serials(Mutex<HashMap<String, (String, Option<String>)>>);
+
+impl Serials {
+    /// udev's `ID_SERIAL` of a disk or partition, which for many disks begins with their model; without udev the serial
+    /// number that the disk itself states.
+    pub fn of(
+        &self,
+        machine: &Machine,
+        device: &BlockDevice,
+        disk: &BlockDevice,
+        number: Option<DeviceId>,
+    ) -> Option<String> {
+        let number = number.or_else(|| machine.attribute(device.attribute("dev"))?.parse().ok());
+        number.and_then(|number| of_udev(machine, number)).or_else(|| self.of_disk(machine, disk))
+    }
+
+    /// virtio-blk has it with the disk, NVMe and card readers with the device, SCSI in the vital product data.
+    fn of_disk(&self, machine: &Machine, disk: &BlockDevice) -> Option<String> {
+        self.of_virtio(machine, disk)
+            .or_else(|| machine.attribute(disk.attribute("device/serial")))
+            .or_else(|| unit_serial_number(&machine.attribute_bytes(disk.attribute("device/vpd_pg80"))?))
+    }
+
+    fn of_virtio(&self, machine: &Machine, disk: &BlockDevice) -> Option<String> {
+        let ask = || machine.attribute(disk.attribute("serial"));
+        let Some(life) = machine.attribute(disk.attribute("diskseq")) else { return ask() };
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, serial)) = kept.get(&disk.path)
+            && *of == life
+        {
+            return serial.clone();
+        }
+        drop(kept);
+        let serial = ask();
+        kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_KEPT {
+            kept.clear();
+        }
+        kept.insert(disk.path.clone(), (life, serial.clone()));
+        serial
+    }
 }
 
 fn of_udev(machine: &Machine, number: DeviceId) -> Option<String> {
     let record = machine.read(&format!("{UDEV}/b{number}")).ok()?;
     let serial = record.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"E:ID_SERIAL="))?;
     (!serial.is_empty()).then(|| String::from_utf8_lossy(serial).into_owned())
-}
-
-/// virtio-blk has it with the disk, NVMe and card readers with the device, SCSI in the vital product data.
-fn of_disk(machine: &Machine, disk: &BlockDevice) -> Option<String> {
-    let plain =
-        || machine.attribute(disk.attribute("serial")).or_else(|| machine.attribute(disk.attribute("device/serial")));
-    plain().or_else(|| unit_serial_number(&machine.attribute_bytes(disk.attribute("device/vpd_pg80"))?))
 }
 
 /// The unit serial number page: four bytes, of which the last two are the length of the rest (SCSI Primary Commands,

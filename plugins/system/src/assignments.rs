@@ -1,9 +1,9 @@
 //! Files of shell-like assignments, `KEY=value` a line: os-release(5) and the files of systemd-logind.
 //!
-//! A value is what a shell would make of it without expanding anything: in single quotes as it stands; in double
-//! quotes a backslash takes the meaning from `"`, `$`, `` ` `` and `\`; without quotes it takes it from any character,
-//! and the value ends at white space or `;`. Empty lines and those that begin with `#` say nothing. A line that is no
-//! assignment, is not UTF-8 or leaves a quote open is skipped, and nothing else is.
+//! A value in single quotes is what stands between them; in double quotes a backslash takes the meaning from `"`, `$`,
+//! `` ` `` and `\`; without quotes the value ends at a blank or `;`. What follows a value is ignored, and nothing is
+//! expanded. Empty lines and those that begin with `#` say nothing. A line that is no assignment, is not UTF-8 or leaves
+//! a quote open is skipped, and nothing else is.
 
 /// The assignments of a file in their order, keys and values.
 pub(crate) fn assignments(text: &[u8]) -> impl Iterator<Item = (&str, String)> {
@@ -23,33 +23,24 @@ fn assignment(line: &[u8]) -> Option<(&str, String)> {
 }
 
 fn unquoted(text: &str) -> Option<String> {
-    let mut value = String::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(first) = rest.next() {
-        match first {
-            '\'' => loop {
-                match rest.next()? {
-                    '\'' => break,
-                    other => value.push(other),
-                }
+    if let Some(rest) = text.strip_prefix('\'') {
+        return Some(rest.split_once('\'')?.0.to_owned());
+    }
+    let Some(rest) = text.strip_prefix('"') else {
+        return Some(text.split([' ', ';']).next()?.to_owned());
+    };
+    let mut value = String::with_capacity(rest.len());
+    let mut rest = rest.chars();
+    loop {
+        match rest.next()? {
+            '"' => return Some(value),
+            '\\' => match rest.next()? {
+                special @ ('"' | '$' | '`' | '\\') => value.push(special),
+                other => value.extend(['\\', other]),
             },
-            '"' => loop {
-                match rest.next()? {
-                    '"' => break,
-                    '\\' => match rest.next()? {
-                        special @ ('"' | '$' | '`' | '\\') => value.push(special),
-                        other => value.extend(['\\', other]),
-                    },
-                    other => value.push(other),
-                }
-            },
-            '\\' => value.push(rest.next()?),
-            ';' => break,
-            blank if blank.is_ascii_whitespace() => break,
             other => value.push(other),
         }
     }
-    Some(value)
 }
 
 #[cfg(test)]
@@ -64,21 +55,26 @@ mod tests {
     }
 
     #[test]
-    fn values_are_what_a_shell_makes_of_them() {
+    fn values_are_what_qemu_ga_makes_of_them_and_single_quotes_are_understood() {
         for (text, expected) in [
             ("", ""),
             ("\"\"", ""),
             ("plain", "plain"),
             ("two words", "two"),
             ("a;b", "a"),
-            ("a\tb", "a"),
+            ("a\tb", "a\tb"),
             ("a#b", "a#b"),
             ("\"two words\" # comment", "two words"),
             ("'two words'", "two words"),
             ("'a\\\"b$c'", "a\\\"b$c"),
             (r#""a\"b \$c \\d \`e \n""#, r#"a"b $c \d `e \n"#),
-            (r"a\ b\;c", "a b;c"),
-            (r#""a"b'c d'e"#, "abc de"),
+            (r"a\ b", r"a\"),
+            (r"a\nb\", r"a\nb\"),
+            (r#""a"b"c d""#, "a"),
+            ("'a'b", "a"),
+            ("a'b", "a'b"),
+            ("a\"b", "a\"b"),
+            ("''", ""),
             ("café", "café"),
             ("$HOME", "$HOME"),
             ("\"quoted\"\r", "quoted"),
@@ -90,7 +86,7 @@ mod tests {
     #[test]
     fn one_bad_line_drops_only_itself() {
         let text =
-            b"A=1\nno assignment\n[section]\n=x\nexport B=2\nC=\"open\nD='open\nE=\"caf\xe9\"\nF=a\0b\nG=end\\\n\
+            b"A=1\nno assignment\n[section]\n=x\nexport B=2\nC=\"open\nD='open\nE=\"caf\xe9\"\nF=a\0b\nG=\"end\\\n\
             \xef\xbb\xbfH=3\n\n  # I=4\n I = 5 \nA=6";
         let found: Vec<_> = assignments(text).collect();
         let found: Vec<_> = found.iter().map(|(key, value)| (*key, value.as_str())).collect();

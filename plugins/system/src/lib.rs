@@ -2,7 +2,7 @@
 //! The command set `system`: what the guest says of itself, and its time.
 //!
 //! * [`types`] is what goes into the commands and what comes out,
-//! * `os`, `timezone`, `load`, `memory`, [`users`] and [`time`] are the commands,
+//! * `os`, `timezone`, `load`, `memory`, `users` and `time` are the commands,
 //! * `guest` reads the guest's files, `kept_file` keeps one at hand, `assignments` reads those that look like a shell's.
 
 mod assignments;

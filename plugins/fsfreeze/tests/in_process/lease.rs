@@ -29,6 +29,18 @@ fn a_lease_that_is_over_thaws_and_the_next_thaw_says_so_once() {
 }
 
 #[test]
+fn a_thaw_during_the_hooks_of_an_ended_lease_says_that_it_ended() {
+    let mut world = World::new();
+    world.config = json!({"lease": 1, "hook": world.noting_script("hook", "test $1 = freeze || { sleep 1; exit 7; }")});
+    let kit = world.start();
+    freeze(&kit).unwrap();
+    eventually("the thaw half runs", || world.ran().len() == 2);
+    assert_eq!(status(&kit), "thawed");
+    assert!(thaw(&kit).unwrap_err().contains("because the lease was over"));
+    assert_eq!(thaw(&kit), Ok(json!(0)));
+}
+
+#[test]
 fn what_the_host_was_not_told_survives_a_restart_and_is_told_once() {
     let world = World::with(json!({"lease": 1}));
     let kit = world.start();
@@ -136,10 +148,34 @@ fn a_file_system_that_hangs_in_its_thaw_does_not_keep_the_others() {
         thread::spawn(move || thaw(&kit))
     };
     eventually("the others are thawed", || world.kernel.frozen() == ["8:1"]);
+    let mut log = Vec::new();
+    eventually("it is logged", || {
+        log.extend(kit.log());
+        log.iter().any(|(_, line)| line == "/ hangs while it is being thawed")
+    });
     assert_eq!(status(&kit), "frozen");
     world.kernel.release("thaw", "8:1");
     assert_eq!(thawing.join().unwrap(), Ok(json!(3)));
     assert_eq!((status(&kit).as_str(), kit.frozen()), ("thawed", false));
+}
+
+#[test]
+fn several_that_hang_in_their_thaws_keep_neither_the_others_nor_the_hooks() {
+    let mut world = World::with(json!({"lease": 1}));
+    for minor in 3..8 {
+        world.kernel.mount(&format!("7:{minor}"), &format!("/m{minor}"), "ext4");
+    }
+    world.config["hook"] = json!(world.noting_script("hook", ""));
+    let hanging = ["8:1", "7:1", "7:3", "7:6", "7:7"];
+    let kit = world.start();
+    assert_eq!(freeze(&kit), Ok(json!(8)));
+    hanging.iter().for_each(|device| world.kernel.hang("thaw", device));
+    eventually("the others are thawed", || world.kernel.frozen().len() == hanging.len());
+    eventually("the hook is thawed", || world.ran() == ["hook freeze", "hook thaw"]);
+    assert!(kit.frozen());
+    hanging.iter().for_each(|device| world.kernel.release("thaw", device));
+    eventually("all is thawed", || !kit.frozen() && world.kernel.frozen().is_empty());
+    assert!(thaw(&kit).unwrap_err().contains("because the lease was over"));
 }
 
 #[test]

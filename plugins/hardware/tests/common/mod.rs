@@ -26,7 +26,7 @@ impl Guest {
     pub fn usual() -> Self {
         let guest = Self::new();
         guest.dir(&format!("{CPUS}/cpu0"));
-        guest.cpu(1, "1\n");
+        guest.cpu(1, "1\n").masks("0-1\n", "0-1\n");
         guest.block(0, "online\n", "0\n");
         guest.block(1, "offline\n", "1\n");
         guest.file(&format!("{BLOCKS}/block_size_bytes"), "8000000\n");
@@ -60,6 +60,11 @@ impl Guest {
 
     pub fn cpu(&self, number: u64, online: &str) -> &Self {
         self.file(&format!("{CPUS}/cpu{number}/online"), online)
+    }
+
+    /// The masks of the processors that are there and that are online.
+    pub fn masks(&self, present: &str, online: &str) -> &Self {
+        self.file(&format!("{CPUS}/present"), present).file(&format!("{CPUS}/online"), online)
     }
 
     pub fn block(&self, number: u64, state: &str, removable: &str) -> &Self {

@@ -3,12 +3,9 @@
 //!
 //! A guest may have a million routes, so neither table is read as a whole.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::sync::OnceLock;
-
 use crate::netlink::Netlink;
 use crate::netlink::message::{Attributes, Kind, Message, attribute, u32_at};
+use crate::proc_file::ProcFile;
 use crate::routes::ipv4;
 
 /// An interface, by what is known of it.
@@ -34,29 +31,17 @@ const RTN_UNICAST: u8 = 1;
 /// The first of all global addresses, 2000::, which nobody has (RFC 4291): only a default route leads to it.
 const SOMEWHERE: [u8; 16] = [0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// IPv4's table, once it was needed. It is kept open, since the way to it takes longer than all else about it.
-#[derive(Default)]
-pub(crate) struct Ipv4Table(OnceLock<Option<File>>);
-
 /// The interfaces of the default routes, those of IPv4 first and each by its metric.
-pub(super) fn interfaces(kernel: &mut Netlink, ipv4: &Ipv4Table) -> Vec<Outward> {
-    let mut found: Vec<Outward> = ipv4.interfaces().into_iter().map(Outward::Name).collect();
+pub(super) fn interfaces(kernel: &mut Netlink, ipv4_table: &ProcFile) -> Vec<Outward> {
+    // The kernel sorts it by destination, the default routes first and the best of them before the others, so that the
+    // first 4 KiB of 128 a line are enough.
+    let head = ipv4_table.read_head().unwrap_or_default();
+    let mut found: Vec<Outward> = ipv4::default_interfaces(&head).into_iter().map(Outward::Name).collect();
     let head = [&[AF_INET6, 128, 0, 0, 0, 0, 0, 0], FIB_MATCH.to_ne_bytes().as_slice()].concat();
     let request = [head, attribute(RTA_DST, &SOMEWHERE)].concat();
     let ipv6 = kernel.get(Kind::Route, &request, |message| Some(ipv6_interfaces(message)));
     found.extend(ipv6.ok().flatten().unwrap_or_default().into_iter().map(Outward::Index));
     found
-}
-
-impl Ipv4Table {
-    /// The kernel sorts its table by destination, the default routes first and the best of them before the others, so
-    /// that the first 4 KiB of 128 a line are enough.
-    fn interfaces(&self) -> Vec<String> {
-        let Some(table) = self.0.get_or_init(|| File::open(ipv4::TABLE).ok()) else { return Vec::new() };
-        let mut head = [0; 4096];
-        let length = table.read_at(&mut head, 0).unwrap_or(0);
-        ipv4::default_interfaces(head.get(..length).unwrap_or_default())
-    }
 }
 
 /// The interfaces of the route that was found, if that is a default route.

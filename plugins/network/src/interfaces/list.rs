@@ -14,51 +14,43 @@ use crate::types::{Interface, IpAddress, IpAddressType, Statistics};
 struct Item {
     rank: usize,
     interface: Interface,
-    /// Shown once there is an address.
-    statistics: Option<Statistics>,
 }
 
 /// The interfaces in their order. An address whose label is not the name of its interface is listed under its label, as
 /// if that were an interface, behind those of the same rank.
 pub(super) fn interfaces(
-    links: Vec<Link>,
-    addresses: Vec<Address>,
+    links: &[Link],
+    addresses: &[Address],
+    statistics: &HashMap<&str, Statistics>,
     default_routes: &[Outward],
     exclude: &Exclude,
 ) -> Vec<Interface> {
     let mut items: Vec<Item> = Vec::with_capacity(links.len());
     let mut by_index = HashMap::with_capacity(links.len());
-    let mut by_name: HashMap<String, usize> = HashMap::new();
-    for link in links {
-        if exclude.has(&link.name) {
-            continue;
-        }
+    let mut by_name = HashMap::with_capacity(links.len());
+    for link in links.iter().filter(|link| !exclude.has(&link.name)) {
         by_index.insert(link.index, items.len());
-        by_name.insert(link.name.clone(), items.len());
-        items.push(Item::new(
-            rank(&link, default_routes),
-            link.name,
-            hardware_address(&link.hardware_address),
-            link.statistics,
-        ));
+        by_name.insert(link.name.as_str(), items.len());
+        items.push(Item::new(rank(link, default_routes), &link.name, hardware_address(&link.hardware_address)));
     }
     for Address { link, ip, prefix, label } in addresses {
-        let Some(of) = by_index.get(&link).and_then(|&at| items.get(at)) else { continue };
-        let at = match label.filter(|label| *label != of.interface.name) {
-            None => by_index.get(&link).copied(),
-            Some(label) if exclude.has(&label) => None,
+        let Some(of) = by_index.get(link).and_then(|&at| items.get(at)) else { continue };
+        let at = match label.as_deref().filter(|&label| label != of.interface.name) {
+            None => by_index.get(link).copied(),
+            Some(label) if exclude.has(label) => None,
             Some(label) => {
-                let new = Item::new(of.rank, label.clone(), of.interface.hardware_address.clone(), None);
                 let at = *by_name.entry(label).or_insert(items.len());
                 if at == items.len() {
-                    items.push(new);
+                    items.push(Item::new(of.rank, label, of.interface.hardware_address.clone()));
                 }
                 Some(at)
             }
         };
-        if let Some(item) = at.and_then(|at| items.get_mut(at)) {
-            item.interface.ip_addresses.push(ip_address(ip, prefix));
-            item.interface.statistics = item.statistics;
+        if let Some(Item { interface, .. }) = at.and_then(|at| items.get_mut(at)) {
+            if interface.ip_addresses.is_empty() {
+                interface.statistics = statistics.get(interface.name.as_str()).copied();
+            }
+            interface.ip_addresses.push(ip_address(*ip, *prefix));
         }
     }
     items.sort_by_key(|item| item.rank);
@@ -66,9 +58,9 @@ pub(super) fn interfaces(
 }
 
 impl Item {
-    fn new(rank: usize, name: String, hardware_address: String, statistics: Option<Statistics>) -> Self {
-        let interface = Interface { name, hardware_address, ip_addresses: Vec::new(), statistics: None };
-        Self { rank, interface, statistics }
+    fn new(rank: usize, name: &str, hardware_address: String) -> Self {
+        let name = name.to_owned();
+        Self { rank, interface: Interface { name, hardware_address, ip_addresses: Vec::new(), statistics: None } }
     }
 }
 
@@ -99,14 +91,14 @@ mod tests {
     use super::*;
 
     fn link(index: u32, name: &str, is_physical: bool) -> Link {
-        let statistics = Some(Statistics { rx_bytes: index.into(), ..Statistics::default() });
-        Link {
-            index,
-            name: name.to_owned(),
-            hardware_address: [0, 1, 2, 0xAB, 0, index as u8],
-            statistics,
-            is_physical,
-        }
+        Link { index, name: name.to_owned(), hardware_address: [0, 1, 2, 0xAB, 0, index as u8], is_physical }
+    }
+
+    /// The answer, with an interface's index as the number of bytes that it received.
+    fn list(links: &[Link], addresses: &[Address], default_routes: &[Outward], exclude: &Exclude) -> Vec<Interface> {
+        let rx_bytes = |link: &Link| Statistics { rx_bytes: link.index.into(), ..Statistics::default() };
+        let statistics = links.iter().map(|link| (link.name.as_str(), rx_bytes(link))).collect();
+        interfaces(links, addresses, &statistics, default_routes, exclude)
     }
 
     fn address(link: u32, last: u8, label: Option<&str>) -> Address {
@@ -130,16 +122,15 @@ mod tests {
     #[test]
     fn interfaces_that_lead_out_come_first_and_then_devices() {
         let none = Exclude::default();
-        assert_eq!(names(&interfaces(links(), vec![], &[], &none)), ["eth0", "eth1", "lo", "docker0", "br0"]);
+        assert_eq!(names(&list(&links(), &[], &[], &none)), ["eth0", "eth1", "lo", "docker0", "br0"]);
         let routes = [Outward::Name("br0".to_owned()), Outward::Index(4), Outward::Index(5), Outward::Index(99)];
-        let found = interfaces(links(), vec![], &routes, &none);
+        let found = list(&links(), &[], &routes, &none);
         assert_eq!(names(&found), ["br0", "eth1", "eth0", "lo", "docker0"]);
     }
 
     #[test]
     fn statistics_are_shown_with_addresses_only() {
-        let found =
-            interfaces(links(), vec![address(3, 1, Some("eth0")), address(3, 2, None)], &[], &Exclude::default());
+        let found = list(&links(), &[address(3, 1, Some("eth0")), address(3, 2, None)], &[], &Exclude::default());
         let [eth0, eth1, ..] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((eth0.ip_addresses.len(), eth0.statistics.unwrap().rx_bytes), (2, 3));
         assert_eq!(
@@ -159,7 +150,7 @@ mod tests {
             address(3, 4, Some("eth1")),
             address(99, 5, Some("gone")),
         ];
-        let found = interfaces(links(), addresses, &[], &Exclude::default());
+        let found = list(&links(), &addresses, &[], &Exclude::default());
         assert_eq!(names(&found), ["eth0", "eth1", "eth0:1", "lo", "docker0", "br0"]);
         let [_, eth1, label, ..] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((label.ip_addresses.len(), label.statistics), (2, None));
@@ -176,7 +167,7 @@ mod tests {
             address(4, 3, Some("eth1:9")),
             address(4, 4, Some("eth1:1")),
         ];
-        let found = interfaces(links(), addresses, &[], &exclude);
+        let found = list(&links(), &addresses, &[], &exclude);
         assert_eq!(names(&found), ["eth1", "eth1:1", "lo", "br0"]);
         assert!(found[0].ip_addresses.is_empty());
     }

@@ -1,5 +1,6 @@
 //! Questions to the kernel by rtnetlink(7): one datagram out, the whole answer back.
 
+pub(crate) mod changes;
 pub(crate) mod message;
 
 use std::io;

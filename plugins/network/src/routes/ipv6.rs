@@ -7,7 +7,7 @@ use crate::text;
 use crate::types::Route;
 
 /// All tables of IPv6.
-pub(super) const TABLE: &str = "/proc/net/ipv6_route";
+pub(crate) const TABLE: &str = "/proc/net/ipv6_route";
 
 /// The routes of the table's text. Lines that are not as expected are passed over.
 pub(super) fn routes(table: &[u8]) -> Vec<Route> {

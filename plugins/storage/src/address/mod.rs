@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::block::{self, BlockDevice};
 use crate::machine::Machine;
 use crate::mountinfo::DeviceId;
-use crate::serial;
+use crate::serial::Serials;
 use crate::types::{DiskAddress, DiskBusType, PciAddress};
 use place::Steps;
 
@@ -19,13 +19,18 @@ const NO_PCI: PciAddress = PciAddress { domain: -1, bus: -1, slot: -1, function:
 
 /// Where a disk, or a partition's disk, is attached. Empty for what is not hardware; several where several ways lead
 /// to it. `number` is the device's, where the caller knows it.
-pub(crate) fn of(machine: &Machine, device: &BlockDevice, number: Option<DeviceId>) -> Vec<DiskAddress> {
+pub(crate) fn of(
+    machine: &Machine,
+    serials: &Serials,
+    device: &BlockDevice,
+    number: Option<DeviceId>,
+) -> Vec<DiskAddress> {
     if device.is_virtual() && !device.is_multipath_nvme() {
         return Vec::new();
     }
     let parent = device.disk(machine);
     let disk = parent.as_ref().unwrap_or(device);
-    let serial = serial::of(machine, device, disk, number);
+    let serial = serials.of(machine, device, disk, number);
     let ways = if device.is_multipath_nvme() { nvme_controllers(machine, disk) } else { vec![disk.path.clone()] };
     let address = |way: String| {
         let route = Route::of(machine, &way, disk);
@@ -46,8 +51,8 @@ pub(crate) fn of(machine: &Machine, device: &BlockDevice, number: Option<DeviceI
 /// The controllers through which an NVMe namespace is reached; their subsystem's directory has a link to each.
 fn nvme_controllers(machine: &Machine, disk: &BlockDevice) -> Vec<String> {
     let Some((subsystem, _)) = disk.path.rsplit_once('/') else { return Vec::new() };
-    let names = block::names(machine, subsystem).into_iter().filter(|name| place::is_numbered(name, "nvme"));
-    names.filter_map(|name| block::follow(machine, subsystem, &name)).collect()
+    let names = block::names(machine, subsystem, |name| place::is_numbered(name, "nvme"));
+    names.iter().filter_map(|name| block::follow(machine, subsystem, name)).collect()
 }
 
 /// The way to a disk, as far as QEMU's types have a place for it.

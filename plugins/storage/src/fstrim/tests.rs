@@ -126,6 +126,16 @@ fn nothing_is_trimmed_once_it_is_forbidden() {
 }
 
 #[test]
+fn the_daemons_deadline_is_kept() {
+    let request = |deadline_ms| Request { buf: Vec::new().into(), args_at: 0, args_len: 0, deadline_ms };
+    assert!(!Deadline::of(&request(0)).is_over());
+    assert!(!Deadline::of(&request(u32::MAX)).is_over());
+    let soon = Deadline::of(&request(1));
+    std::thread::sleep(Duration::from_millis(2));
+    assert!(soon.is_over());
+}
+
+#[test]
 fn the_lock_excludes_everybody_else_who_takes_it() {
     let directory = tempfile::tempdir().unwrap();
     let run = directory.path().join("run");

@@ -10,9 +10,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, makedev, open, openat2, statx,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, fstatfs, makedev, open, openat2, statx,
 };
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+use super::{RAMFS_MAGIC, TMPFS_MAGIC};
 
 /// How a file is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,12 +107,21 @@ pub(super) fn nanoseconds(seconds: impl Into<i128>, nanoseconds: impl Into<i128>
     seconds.into() * 1_000_000_000 + nanoseconds.into()
 }
 
+/// Whether a file is on a file system without a disk, which may know no `RWF_NOWAIT` (tmpfs before Linux 6.6).
+fn is_in_memory(file: &OwnedFd) -> bool {
+    fstatfs(file).is_ok_and(|found| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&(found.f_type as u32)))
+}
+
 fn read_cached(file: &OwnedFd, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let mut piece = [0; 4096];
     loop {
         let mut into = [IoSliceMut::new(&mut piece)];
-        let read = preadv2(file, &mut into, content.len() as u64, ReadWriteFlags::NOWAIT)?;
+        let at = content.len() as u64;
+        let read = match preadv2(file, &mut into, at, ReadWriteFlags::NOWAIT) {
+            Err(Errno::OPNOTSUPP) if is_in_memory(file) => preadv2(file, &mut into, at, ReadWriteFlags::empty())?,
+            other => other?,
+        };
         content.extend_from_slice(piece.get(..read).unwrap_or_default());
         if read == 0 {
             return Ok(content);

@@ -26,6 +26,10 @@ use watch::Watch;
 /// recently than this, in nanoseconds, may be changed again without another stamp.
 const UNSETTLED: i128 = 100_000_000;
 
+/// The `f_type` of file systems that are in memory only: statfs(2).
+const TMPFS_MAGIC: u32 = 0x0102_1994;
+const RAMFS_MAGIC: u32 = 0x8584_58F6;
+
 /// A value made from a file's content.
 pub(crate) struct KeptFile<T>(Arc<Shared<T>>);
 

@@ -12,6 +12,8 @@ use rustix::fs::inotify::{self, WatchFlags};
 use rustix::fs::statfs;
 use rustix::time::Timespec;
 
+use super::{RAMFS_MAGIC, TMPFS_MAGIC};
+
 /// Changed whenever something is mounted or unmounted, which inotify(7) does not tell.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
@@ -24,8 +26,8 @@ const TELLING: [u32; 12] = [
     0x0000_EF53, // ext2, ext3, ext4
     0x5846_5342, // xfs
     0x9123_683E, // btrfs
-    0x0102_1994, // tmpfs
-    0x8584_58F6, // ramfs
+    TMPFS_MAGIC,
+    RAMFS_MAGIC,
     0x794C_7630, // overlayfs
     0x7371_7368, // squashfs
     0xE0F5_E1E2, // erofs

@@ -1,0 +1,31 @@
+//! `guest-exec` until the program's end is known.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::Subject;
+use crate::commands::request;
+use crate::results::median;
+
+const PROGRAMS: usize = 60;
+
+/// The median time from the request to run /bin/true to the reply that says that it has exited, in milliseconds. The
+/// status is asked for without a pause.
+pub fn measure(subject: &mut Subject<'_>) -> Result<()> {
+    let arguments = json!({"path": "/bin/true"});
+    if !subject.client.can(&request("guest-exec", &arguments))? {
+        return Ok(());
+    }
+    let mut times = Vec::with_capacity(PROGRAMS);
+    for _ in 0..PROGRAMS {
+        let began = Instant::now();
+        let started = subject.client.call("guest-exec", &arguments)?;
+        let status = json!({"pid": started.get("pid")});
+        while subject.client.call("guest-exec-status", &status)?.get("exited") != Some(&true.into()) {}
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    subject.add("exec", median(times).unwrap_or_default());
+    Ok(())
+}
