@@ -88,6 +88,11 @@ impl Grammar {
         }
     }
 
+    /// Whether something was wrong already, so that what follows does not matter.
+    pub fn has_failed(&self) -> bool {
+        self.error.is_some()
+    }
+
     /// The first members of the outermost object.
     pub fn members(&self) -> &[Member] {
         &self.members

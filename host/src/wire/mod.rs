@@ -1,5 +1,6 @@
 //! The protocol on the wire: bytes to requests, replies to bytes.
 
+mod check;
 mod framer;
 mod grammar;
 mod outbox;
@@ -7,6 +8,7 @@ mod request;
 mod scan;
 mod strings;
 
+pub use check::is_value;
 pub use framer::{Frame, Framer, Message};
 pub use outbox::{MAX_SLICES, Outbox};
 pub use request::{Envelope, EnvelopeError};

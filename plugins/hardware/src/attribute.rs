@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat};
-use rustix::io::{pread, pwrite, read};
+use rustix::io::{pread, pwrite};
 
 /// The longest value that is looked at, a page: a mask with many gaps is long.
 const LONGEST: usize = 4096;
@@ -58,12 +58,21 @@ pub(crate) fn exists(directory: impl AsFd, name: &str) -> bool {
     accessat(directory, name, Access::EXISTS, AtFlags::empty()).is_ok()
 }
 
+/// Opens the attribute `name` below `directory` for reading.
+pub(crate) fn open(directory: impl AsFd, name: &str) -> Result<OwnedFd, AttributeError> {
+    openat(directory, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+        .map_err(|errno| AttributeError::Open(errno.into()))
+}
+
 /// The value of the attribute `name` below `directory`, without the line feed at its end. Never empty.
 pub(crate) fn get(directory: impl AsFd, name: &str) -> Result<Vec<u8>, AttributeError> {
-    let file = openat(directory, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-        .map_err(|errno| AttributeError::Open(errno.into()))?;
+    read_again(&open(directory, name)?)
+}
+
+/// The value that an open attribute has now, as [`get`] returns it.
+pub(crate) fn read_again(file: impl AsFd) -> Result<Vec<u8>, AttributeError> {
     let mut buf = [0; LONGEST];
-    let len = read(file, &mut buf).map_err(|errno| AttributeError::Read(errno.into()))?;
+    let len = pread(file, &mut buf, 0).map_err(|errno| AttributeError::Read(errno.into()))?;
     value(buf.get(..len).unwrap_or_default())
 }
 
@@ -76,9 +85,7 @@ pub(crate) fn change(
 ) -> Result<bool, AttributeError> {
     let file = openat(directory, name, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
         .map_err(|errno| AttributeError::Open(errno.into()))?;
-    let mut buf = [0; LONGEST];
-    let len = pread(&file, &mut buf, 0).map_err(|errno| AttributeError::Read(errno.into()))?;
-    if is_it(&value(buf.get(..len).unwrap_or_default())?) {
+    if is_it(&read_again(&file)?) {
         return Ok(false);
     }
     match pwrite(&file, wanted.as_bytes(), 0) {

@@ -7,10 +7,12 @@ use guestd_sdk::prelude::*;
 use crate::auto_online::AutoOnline;
 use crate::config::{Config, Kind};
 use crate::machine::Machine;
+use crate::masks::Masks;
 
 /// The set's state.
 pub struct Hardware {
     pub(crate) machine: Machine,
+    pub(crate) masks: Masks,
     watch: Mutex<Option<AutoOnline>>,
 }
 
@@ -20,7 +22,7 @@ impl Hardware {
         let config: Config = daemon.config()?;
         let machine = Machine::of(daemon, config.rehearsal.as_deref())?;
         let watch = watch(daemon, &machine, &config)?;
-        Ok(Self { machine, watch: Mutex::new(watch) })
+        Ok(Self { machine, masks: Masks::default(), watch: Mutex::new(watch) })
     }
 
     /// Takes up `auto-online` as it is now. Where the guest's root is stays as it was.

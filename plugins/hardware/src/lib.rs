@@ -3,6 +3,7 @@
 //!
 //! * [`types`]: what goes over the wire.
 //! * `vcpus`, `memory`: the files of sysfs that hold each processor's and each memory block's state.
+//! * `masks`: which processors are there and online.
 //! * `cpustats`: `/proc/stat`.
 //! * `auto_online`: processors and memory that are added to the running guest go online by themselves, if wanted.
 //! * `machine`: where `/proc` and `/sys` are, and in tests the directory that takes their place.
@@ -16,6 +17,7 @@ mod config;
 mod cpustats;
 mod hardware;
 mod machine;
+mod masks;
 mod memory;
 pub mod types;
 mod vcpus;

@@ -29,6 +29,24 @@ fn processors_are_listed_in_the_order_of_their_numbers() {
 }
 
 #[test]
+fn each_list_is_the_one_of_its_moment() {
+    let guest = Guest::usual();
+    guest.cpu(2, "0\n");
+    let kit = guest.kit();
+    let list = || kit.call("guest-get-vcpus", json!({})).unwrap();
+    // sysfs changes in place.
+    let write = |name: &str, mask: &str| std::fs::write(guest.path(&format!("{CPUS}/{name}")), mask).unwrap();
+    assert_eq!(list().as_array().unwrap().len(), 2);
+    write("online", "0\n");
+    assert_eq!((&list()[1]["online"], &list()[0]["online"]), (&json!(false), &json!(true)));
+    write("present", "0-2\n");
+    let added = json!({"logical-id": 2, "online": false, "can-offline": true});
+    assert_eq!((list().as_array().unwrap().len(), &list()[2]), (3, &added));
+    write("present", "0\n");
+    assert_eq!(list(), json!([{"logical-id": 0, "online": true, "can-offline": false}]));
+}
+
+#[test]
 fn processors_that_cannot_be_listed_are_an_error() {
     let guest = Guest::new();
     let listed = |guest: &Guest| error(guest.kit().call("guest-get-vcpus", json!({})));

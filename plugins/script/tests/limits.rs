@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -79,20 +80,31 @@ fn input_that_nobody_reads_is_no_matter() {
     assert_eq!(call(&kit, big), Ok(json!((1 << 20) + r#"{"x": ""}"#.len())));
 }
 
-fn make_fifo(path: &Path) {
+/// Makes a fifo. It is open at both ends, so that nobody waits for the other one.
+fn make_fifo(path: &Path) -> fs::File {
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    fs::OpenOptions::new().read(true).write(true).open(path).unwrap()
+}
+
+/// The first that comes through a fifo.
+fn read_first(mut fifo: &fs::File) -> Vec<u8> {
+    let minute = Timespec { tv_sec: 60, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(fifo, PollFlags::IN)], Some(&minute)), Ok(1), "nothing came");
+    let mut buffer = [0; 64];
+    let count = fifo.read(&mut buffer).unwrap();
+    buffer[..count].to_vec()
 }
 
 #[test]
 fn programs_are_killed_when_the_daemon_ends() {
     let programs = Programs::new();
     let (pid, fifo) = (programs.path("pid"), programs.path("fifo"));
-    make_fifo(&fifo);
+    let reader = make_fifo(&fifo);
     let lines = format!("sleep 600 & echo $! >{}; echo >{}; wait", pid.display(), fifo.display());
     let kit = programs.command(&lines, json!({"timeout": 60}));
     let result: Result<Value, String> = std::thread::scope(|scope| {
         let running = scope.spawn(|| call(&kit, json!({})));
-        fs::read(&fifo).unwrap();
+        read_first(&reader);
         kit.stop();
         running.join().unwrap()
     });
@@ -117,14 +129,14 @@ fn runs_a_program_without_end() {
 fn a_program_does_not_outlive_a_daemon_that_is_killed() {
     let programs = Programs::new();
     let (pid, fifo) = (programs.path("pid"), programs.path("fifo"));
-    make_fifo(&fifo);
+    let reader = make_fifo(&fifo);
     let mut daemon = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "runs_a_program_without_end"])
         .env(FIFO, &fifo)
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    fs::write(&pid, fs::read(&fifo).unwrap()).unwrap();
+    fs::write(&pid, read_first(&reader)).unwrap();
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     assert_gone(&pid);

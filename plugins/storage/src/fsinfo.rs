@@ -21,7 +21,7 @@ const BTRFS: &str = "/sys/fs/btrfs";
 /// neither listed nor touched.
 pub fn get_fsinfo(ctx: &Ctx<Storage>, _: NoArgs) -> Result<Vec<FilesystemInfo>, CommandError> {
     let machine = &ctx.state.machine;
-    let systems = filesystems::local(machine)?;
+    let systems = filesystems::local(machine, &ctx.state.table)?;
     let pending = ctx.state.gauge.ask(systems.iter().filter_map(|system| question(machine, system)).collect());
     let disks: Vec<_> = systems.iter().map(|system| disks_of(machine, &ctx.state.serials, system)).collect();
     let spaces = pending.answers(ctx.state.statfs_wait());
@@ -39,7 +39,7 @@ pub fn get_fsinfo(ctx: &Ctx<Storage>, _: NoArgs) -> Result<Vec<FilesystemInfo>, 
 
 fn question(machine: &Machine, system: &Filesystem) -> Option<Question> {
     let place = system.places.first()?;
-    Some(Question { mount: place.mount, point: machine.path(&place.point) })
+    Some(Question { mount: place.mount, point: machine.path(&place.point), prompt: system.prompt })
 }
 
 /// The name of a file system's device, and the disks behind it.

@@ -31,7 +31,7 @@ pub fn fstrim(ctx: &Ctx<Storage>, request: Request) -> Result<Reply, CommandErro
     let deadline = Deadline::of(&request);
     let _turn = Turn::take(ctx)?;
     let minimum = args.minimum.unwrap_or(0);
-    let systems = filesystems::local(&ctx.state.machine)?;
+    let systems = filesystems::local(&ctx.state.machine, &ctx.state.table)?;
     let mut paths = Vec::with_capacity(systems.len());
     for (index, system) in systems.iter().enumerate() {
         let point = system.point();

@@ -1,7 +1,9 @@
 //! A disk's serial number.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::block::BlockDevice;
 use crate::machine::Machine;
@@ -11,14 +13,22 @@ use crate::mountinfo::DeviceId;
 const UDEV: &str = "/run/udev/data";
 
 /// The most disks whose serial numbers are kept.
-const MOST_KEPT: usize = 1024;
+const MOST_KEPT: usize = 64;
 
 /// The serial numbers of virtio disks, which the kernel has no copy of: it asks the host whenever the file is read.
 ///
 /// A serial number is kept for one life of a disk, which the kernel numbers (`diskseq`, since Linux 5.15): what is put
-/// in instead, under the same name, has another number. Without numbers nothing is kept.
+/// in instead, under the same name, has another number. The number's file stays open, since that is most of the time
+/// it takes; once the disk has gone it cannot be read any more. Without numbers nothing is kept.
 #[derive(Default)]
-pub(crate) struct Serials(Mutex<HashMap<String, (String, Option<String>)>>);
+pub(crate) struct Serials(Mutex<HashMap<String, Kept>>);
+
+struct Kept {
+    /// The file with the number.
+    file: File,
+    number: Vec<u8>,
+    serial: Option<String>,
+}
 
 impl Serials {
     /// udev's `ID_SERIAL` of a disk or partition, which for many disks begins with their model; without udev the serial
@@ -42,23 +52,33 @@ impl Serials {
     }
 
     fn of_virtio(&self, machine: &Machine, disk: &BlockDevice) -> Option<String> {
-        let ask = || machine.attribute(disk.attribute("serial"));
-        let Some(life) = machine.attribute(disk.attribute("diskseq")) else { return ask() };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, serial)) = kept.get(&disk.path)
-            && *of == life
+        if let Some(kept) = self.kept().get(&disk.path)
+            && number_in(&kept.file).is_some_and(|number| number == kept.number)
         {
-            return serial.clone();
+            return kept.serial.clone();
         }
-        drop(kept);
-        let serial = ask();
-        kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MOST_KEPT {
-            kept.clear();
+        let file = File::open(machine.path(disk.attribute("diskseq"))).ok();
+        let number = file.as_ref().and_then(number_in);
+        let serial = machine.attribute(disk.attribute("serial"));
+        if let (Some(file), Some(number)) = (file, number) {
+            let mut kept = self.kept();
+            if kept.len() >= MOST_KEPT {
+                kept.clear();
+            }
+            kept.insert(disk.path.clone(), Kept { file, number, serial: serial.clone() });
         }
-        kept.insert(disk.path.clone(), (life, serial.clone()));
         serial
     }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn number_in(file: &File) -> Option<Vec<u8>> {
+    let mut number = [0; 32];
+    let len = file.read_at(&mut number, 0).ok()?;
+    number.get(..len).filter(|number| !number.is_empty()).map(<[u8]>::to_vec)
 }
 
 fn of_udev(machine: &Machine, number: DeviceId) -> Option<String> {

@@ -3,7 +3,8 @@
 //! statvfs(3) of a mount point can hang for ever: on a file system that a process serves (fuseblk), on one whose cluster
 //! has lost its quorum, on the way there below a dead network mount. So it is called on a helper thread, and the command
 //! goes on without the answer when it does not come in time. The helper is then left behind, another takes over its
-//! work, and the file system is not asked again before it has answered.
+//! work, and the file system is not asked again before it has answered. Only file systems that answer from the kernel's
+//! memory, with nothing doubtful on the way to them, are asked without a helper.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ pub(crate) struct Question {
     pub mount: u32,
     /// Where it is.
     pub point: PathBuf,
+    /// Whether it answers at once for certain, so that no other thread is needed.
+    pub prompt: bool,
 }
 
 /// The questions of one request.
@@ -73,7 +76,10 @@ struct Progress {
 /// Answers that are on their way.
 pub(crate) struct Pending {
     shared: Arc<Shared>,
-    batch: Arc<Batch>,
+    /// The answers of those that answered at once.
+    prompt: Vec<Option<Space>>,
+    /// The questions of the others, and where their answers belong.
+    batch: Option<(Arc<Batch>, Vec<usize>)>,
 }
 
 impl Gauge {
@@ -83,21 +89,44 @@ impl Gauge {
 
     /// Begins to ask. The caller may do something else meanwhile.
     pub fn ask(&self, questions: Vec<Question>) -> Pending {
-        let progress = Progress { answers: vec![None; questions.len()], ..Progress::default() };
-        let batch = Arc::new(Batch { questions, progress: Mutex::new(progress), done: Condvar::new() });
-        self.shared.hand_over(&batch);
-        Pending { shared: Arc::clone(&self.shared), batch }
+        let at_once =
+            |question: &Question| if question.prompt { self.shared.kernel.space(&question.point).ok() } else { None };
+        let prompt = questions.iter().map(at_once).collect();
+        let (places, questions): (Vec<usize>, Vec<Question>) =
+            questions.into_iter().enumerate().filter(|(_, question)| !question.prompt).unzip();
+        let batch = (!questions.is_empty()).then(|| {
+            let progress = Progress { answers: vec![None; questions.len()], ..Progress::default() };
+            let batch = Arc::new(Batch { questions, progress: Mutex::new(progress), done: Condvar::new() });
+            self.shared.hand_over(&batch);
+            (batch, places)
+        });
+        Pending { shared: Arc::clone(&self.shared), prompt, batch }
     }
 }
 
 impl Pending {
     /// The answers, in the order of the questions; `None` where none came within `wait`, or the kernel has none.
     pub fn answers(self, wait: Duration) -> Vec<Option<Space>> {
+        let mut answers = self.prompt;
+        if let Some((batch, places)) = self.batch {
+            for (place, answer) in places.into_iter().zip(self.shared.wait_for(&batch, wait)) {
+                if let Some(slot) = answers.get_mut(place) {
+                    *slot = answer;
+                }
+            }
+        }
+        answers
+    }
+}
+
+impl Shared {
+    /// Waits for the answers of a batch, and leaves behind who does not answer.
+    fn wait_for(self: &Arc<Self>, batch: &Arc<Batch>, wait: Duration) -> Vec<Option<Space>> {
         let end = Instant::now() + wait * WAITS_IN_ALL;
-        let mut progress = lock(&self.batch.progress);
+        let mut progress = lock(&batch.progress);
         loop {
             let begun = progress.begun;
-            let waited = self.batch.done.wait_timeout_while(progress, wait, |progress| !progress.finished);
+            let waited = batch.done.wait_timeout_while(progress, wait, |progress| !progress.finished);
             progress = waited.unwrap_or_else(PoisonError::into_inner).0;
             if progress.finished || Instant::now() >= end {
                 break;
@@ -108,21 +137,19 @@ impl Pending {
             // A file system that has had the helper to itself for the whole of a wait is left alone. The helper is told
             // so by the same lock, so that it finds the entry when it comes back after all.
             progress.helper = NOBODY;
-            let Some(hung) = begun.checked_sub(1).and_then(|index| self.batch.questions.get(index)) else { break };
-            lock(&self.shared.helpers).stuck.insert(hung.mount);
-            if begun == self.batch.questions.len() {
+            let Some(hung) = begun.checked_sub(1).and_then(|index| batch.questions.get(index)) else { break };
+            lock(&self.helpers).stuck.insert(hung.mount);
+            if begun == batch.questions.len() {
                 break;
             }
             drop(progress);
-            self.shared.hand_over(&self.batch);
-            progress = lock(&self.batch.progress);
+            self.hand_over(batch);
+            progress = lock(&batch.progress);
         }
         progress.helper = NOBODY;
         std::mem::take(&mut progress.answers)
     }
-}
 
-impl Shared {
     /// Gives the batch, or what is left of it, to a helper.
     fn hand_over(self: &Arc<Self>, batch: &Arc<Batch>) {
         let idle = lock(&self.helpers).idle.take();

@@ -63,6 +63,7 @@ fn system(places: &[(u32, &str)]) -> Filesystem {
         device: DeviceId { major: 7, minor: 0 },
         fstype: "ext4".into(),
         source: "/dev/loop0".into(),
+        prompt: true,
         places: places.collect(),
     }
 }

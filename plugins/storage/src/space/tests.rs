@@ -68,7 +68,10 @@ fn space(point: &Path) -> Space {
 
 fn questions(points: &[&str]) -> Vec<Question> {
     let number = |point: &str| point.bytes().map(u32::from).sum();
-    points.iter().map(|point| Question { mount: number(point), point: point.into() }).collect()
+    points
+        .iter()
+        .map(|point| Question { mount: number(point), point: point.into(), prompt: point.starts_with("/prompt") })
+        .collect()
 }
 
 fn ask(gauge: &Gauge, points: &[&str]) -> Vec<bool> {
@@ -84,6 +87,17 @@ fn answers_come_in_the_order_of_the_questions() {
     let gauge = Gauge::new(Fake::with_dead(&[]));
     assert_eq!(ask(&gauge, &["/", "/a", "/error", "/long"]), [true, true, false, true]);
     assert_eq!(ask(&gauge, &[]), [] as [bool; 0]);
+}
+
+#[test]
+fn prompt_ones_are_asked_without_a_helper() {
+    let fake = Fake::with_dead(&["/dead"]);
+    let gauge = Gauge::new(fake.clone());
+    assert_eq!(ask(&gauge, &["/prompt", "/dead", "/prompt2", "/a", "/prompt33"]), [true, false, true, true, true]);
+    let here = thread::current().id();
+    for (point, thread) in lock(&fake.asked).iter() {
+        assert_eq!(*thread == here, point.to_str().unwrap().starts_with("/prompt"), "{point:?}");
+    }
 }
 
 #[test]
