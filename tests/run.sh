@@ -39,6 +39,7 @@ vendor() {
 part "format, lints, documentation, licences" tests/check.sh
 part "unit tests of the daemon and the sdk" cargo test --quiet -p guestd -p guestd-abi -p guestd-sdk --features guestd-sdk/testkit
 part "the command sets in the test kit" cargo test --quiet $(for set in plugins/*/; do echo -p "guestd-$(basename "$set")"; done)
+part "fsfreeze killed at each of its steps" cargo test --quiet -p guestd-fsfreeze --features stop-points --test crash
 part "a vendor's plugin outside of the workspace" vendor
 part "the staged daemon" cargo test --quiet -p guestd-daemon-tests
 part "the conformance runner itself" cargo test --quiet --release -p guestd-conformance

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use guestd_abi::LogLevel;
 use guestd_sdk::errno_text;
+use serde_json::{Map, Value};
 
 use super::key_file::{self, KeyFile};
 use super::toml_file::{self, TomlFile};
@@ -153,7 +154,7 @@ fn apply_toml(settings: &mut Settings, file: TomlFile, name: &str) {
     plugins.disable.extend(file.plugins.disable);
     plugins.overrides.extend(file.plugins.overrides);
     for (set, section) in file.plugins.sections {
-        plugins.sections.entry(set).or_default().extend(section);
+        merge(plugins.sections.entry(set).or_default(), section);
     }
     settings.commands.allow.extend(entries(file.commands.allow, name));
     settings.commands.block.extend(entries(file.commands.block, name));
@@ -182,6 +183,18 @@ fn apply_toml(settings: &mut Settings, file: TomlFile, name: &str) {
     }
     if let Some(path) = file.daemon.pid_file {
         settings.pid_file = path;
+    }
+}
+
+/// Puts a later file's section over an earlier one's: tables are merged, anything else is replaced.
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
     }
 }
 
@@ -289,9 +302,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let main = dir.path().join("guestd.toml");
         fs::create_dir(dir.path().join("guestd.d")).unwrap();
-        fs::write(&main, "[commands]\nblock=['a']\n[daemon]\nstate-dir='/one'\n[plugins.x]\nk=1\nl=1\n").unwrap();
+        fs::write(&main, "[commands]\nblock=['a']\n[daemon]\nstate-dir='/one'\n[plugins.x]\nk=1\nl=1\nt={a=1,b=1}\n")
+            .unwrap();
         fs::write(dir.path().join("guestd.d/20-b.toml"), "[daemon]\nstate-dir='/three'\n").unwrap();
-        fs::write(dir.path().join("guestd.d/10-a.toml"), "[daemon]\nstate-dir='/two'\n[plugins.x]\nk=2\n").unwrap();
+        fs::write(dir.path().join("guestd.d/10-a.toml"), "[daemon]\nstate-dir='/two'\n[plugins.x]\nk=2\nt={b=2}\n")
+            .unwrap();
         fs::write(dir.path().join("guestd.d/ignored"), "nonsense").unwrap();
         let flags = Flags {
             config: Some(main.display().to_string()),
@@ -302,7 +317,7 @@ mod tests {
         assert_eq!(settings.state_dir, PathBuf::from("/three"));
         assert_eq!(names(&settings.commands.block), ["a", "b", "c", "", ""]);
         assert_eq!(settings.commands.block[0].source, main.display().to_string());
-        assert_eq!(settings.plugins.section("x"), r#"{"k":2,"l":1}"#);
+        assert_eq!(settings.plugins.section("x"), r#"{"k":2,"l":1,"t":{"a":1,"b":2}}"#);
         assert_eq!(settings.channels[0].path, crate::config::VIRTIO_PATH);
     }
 

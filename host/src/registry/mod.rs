@@ -17,6 +17,11 @@ use crate::config::PluginSettings;
 pub use scan::Refusal;
 pub use set::Set;
 
+/// The time limit of a command that the configuration defines, where it names none, in seconds.
+const USUAL_TIMEOUT: u64 = 10;
+/// How much longer the daemon waits for it, in seconds: the set keeps the limit itself, and says better what was not done in time.
+const GRACE: u64 = 5;
+
 /// Every command that can be called, by its name.
 #[derive(Default)]
 pub struct Registry {
@@ -125,10 +130,8 @@ impl Registry {
                 self.refused.push(Refusal { path: set.path.clone(), reason });
                 continue;
             }
-            // The set keeps the time limit itself, and says better than the daemon what was not done in time.
-            let timeout = entry.get("timeout").and_then(serde_json::Value::as_u64);
-            let deadline_ms = timeout
-                .map_or(0, |seconds| u32::try_from(seconds.saturating_add(5).saturating_mul(1000)).unwrap_or(u32::MAX));
+            let timeout = entry.get("timeout").and_then(serde_json::Value::as_u64).unwrap_or(USUAL_TIMEOUT);
+            let deadline_ms = u32::try_from(timeout.saturating_add(GRACE).saturating_mul(1000)).unwrap_or(u32::MAX);
             let command = Command { set: Arc::clone(set), index: BY_NAME, flags: 0, deadline_ms };
             self.commands.insert(name.clone(), command);
         }

@@ -21,7 +21,7 @@
 //! names of its flags.
 //!
 //! `commands-from KEY`: the configuration defines further commands of this set. Each key of the table KEY in its section is the
-//! name of one, spelt as a vendor's; a number `timeout` in its table is its time limit in seconds. Such a command is
+//! name of one, spelt as a vendor's; a number `timeout` in its table is its time limit in seconds, 10 without it. Such a command is
 //! called with the index [`BY_NAME`]. `start-if KEY`: the set is started with the daemon, instead of at its first call, if
 //! its section has that key.
 //!

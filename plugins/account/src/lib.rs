@@ -1,8 +1,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 //! The command set `account`: passwords, and the keys that a user may log in with by ssh.
 //!
-//! * [`password`] is `guest-set-user-password`; `chpasswd` sets the password, by the program of that name,
-//! * [`ssh`] are the `guest-ssh-*-authorized-keys` commands; `authorized_keys` is the format of the file they work
+//! * `password` is `guest-set-user-password`; `chpasswd` sets the password, by the program of that name,
+//! * `ssh` are the `guest-ssh-*-authorized-keys` commands; `authorized_keys` is the format of the file they work
 //!   on, `key_file` the way to it and its replacement, which trust nothing in the user's home directory,
 //! * `users` looks users up, `identity` lends a thread a user's rights, `turns` keeps changes for one user apart,
 //! * `rehearsal` stands in for the guest's users and passwords in tests.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat};
 use rustix::io::{pread, pwrite};
+use rustix::path::Arg;
 
 /// The longest value that is looked at, a page: a mask with many gaps is long.
 const LONGEST: usize = 4096;
@@ -59,7 +60,7 @@ pub(crate) fn exists(directory: impl AsFd, name: &str) -> bool {
 }
 
 /// Opens the attribute `name` below `directory` for reading.
-pub(crate) fn open(directory: impl AsFd, name: &str) -> Result<OwnedFd, AttributeError> {
+pub(crate) fn open(directory: impl AsFd, name: impl Arg) -> Result<OwnedFd, AttributeError> {
     openat(directory, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
         .map_err(|errno| AttributeError::Open(errno.into()))
 }
@@ -67,6 +68,11 @@ pub(crate) fn open(directory: impl AsFd, name: &str) -> Result<OwnedFd, Attribut
 /// The value of the attribute `name` below `directory`, without the line feed at its end. Never empty.
 pub(crate) fn get(directory: impl AsFd, name: &str) -> Result<Vec<u8>, AttributeError> {
     read_again(&open(directory, name)?)
+}
+
+/// The value of the attribute at `path`, as [`get`] returns it.
+pub(crate) fn get_at(path: &Path) -> Result<Vec<u8>, AttributeError> {
+    read_again(&open(CWD, path)?)
 }
 
 /// The value that an open attribute has now, as [`get`] returns it.

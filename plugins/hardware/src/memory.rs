@@ -48,9 +48,14 @@ pub fn set_memory_blocks(
 
 /// `guest-get-memory-block-info`: the size of all blocks.
 pub fn get_memory_block_info(ctx: &Ctx<Hardware>, _: NoArgs) -> Result<MemoryBlockInfo, CommandError> {
-    let directory = attribute::open_directory(&ctx.state.machine.path(BLOCKS))
-        .map_err(|error| CommandError::os(format_args!("open(\"{BLOCKS}/\")"), &error))?;
-    let value = attribute::get(directory, SIZE).map_err(|error| file_failure(SIZE, &error))?;
+    let machine = &ctx.state.machine;
+    let value =
+        attribute::get_at(&machine.path(&format!("{BLOCKS}/{SIZE}"))).map_err(
+            |error| match attribute::open_directory(&machine.path(BLOCKS)) {
+                Ok(_) => file_failure(SIZE, &error),
+                Err(error) => CommandError::os(format_args!("open(\"{BLOCKS}/\")"), &error),
+            },
+        )?;
     let text = std::str::from_utf8(&value).unwrap_or_default();
     match u64::from_str_radix(text.trim(), 16) {
         Ok(size) if size > 0 => Ok(MemoryBlockInfo { size }),

@@ -12,18 +12,16 @@ use crate::parameters::Parameters;
 
 /// How long a program may take where its command does not say, in seconds.
 const USUAL_TIMEOUT: u32 = 10;
-/// The longest time limit, in seconds: the deadline of `__org.guestd_script`, less [`GRACE`].
+/// The longest time limit, in seconds: what takes longer belongs into a unit.
 const LONGEST_TIMEOUT: u32 = 598;
 /// How much longer than for the program the daemon should wait: the program is killed first, and its error reaches the client.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A command that the configuration defines.
 #[derive(Debug, Clone)]
-pub struct CommandSpec {
+pub(crate) struct CommandSpec {
     /// Its name on the wire.
-    pub name: String,
-    /// How long the daemon should wait for it, in milliseconds.
-    pub deadline_ms: u32,
+    pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) parameters: Parameters,
     pub(crate) arguments: Arguments,
@@ -60,7 +58,6 @@ impl CommandSpec {
         check_texts(&config.args, &config.program, &config.environment)?;
         Ok(Self {
             name: name.to_owned(),
-            deadline_ms: u32::try_from((timeout + GRACE).as_millis()).unwrap_or(u32::MAX),
             program: config.program,
             parameters,
             arguments,

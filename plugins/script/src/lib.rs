@@ -4,9 +4,9 @@
 //! A table of the configuration maps a command's name to a program, its arguments and their types. No shell comes in
 //! between, and what a client sends is checked before the program is started.
 //!
-//! * [`table`] turns the configuration into [`CommandSpec`]s; `config` is its form, `arguments` the types of arguments,
+//! * `table` turns the configuration into `CommandSpec`s; `config` is its form, `arguments` the types of arguments,
 //!   `parameters` the way from arguments to a program's parameters,
-//! * `script` is the state and the commands, `run` one call from its arguments to its answer,
+//! * `script` is the state, `run` one call from its arguments to its answer,
 //! * `process` runs a program with limits, `identity` as another user, `trust` says which programs may be run,
 //! * `answer` turns a program's output into an answer.
 
@@ -22,11 +22,8 @@ mod script;
 mod table;
 mod trust;
 
-pub use command::CommandSpec;
-pub use script::{Script, call};
-pub use table::table;
+use script::Script;
 
-// The longest time limit that a command can have is somewhat shorter: see `command::LONGEST_TIMEOUT`.
 guestd_sdk::plugin! {
     name: "script",
     vendor: "guestd",
@@ -35,7 +32,6 @@ guestd_sdk::plugin! {
     state: Script = Script::start,
     reload: Script::reload,
     stop: Script::stop,
-    commands: {
-        "__org.guestd_script" within 600 => raw script::script,
-    }
+    by_name: ("commands", Script::call),
+    commands: {}
 }

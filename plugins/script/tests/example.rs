@@ -31,8 +31,7 @@ fn installed(programs: &Programs) -> TestKit {
 }
 
 fn status(kit: &TestKit, arguments: Value) -> Result<Value, String> {
-    let arguments = json!({"command": "__com.example_backup-status", "arguments": arguments});
-    kit.call("__org.guestd_script", arguments).map_err(text)
+    kit.call("__com.example_backup-status", arguments).map_err(text)
 }
 
 #[test]
@@ -44,7 +43,7 @@ fn the_example_answers() {
     assert_eq!((&answer["job"], &answer["bytes"], &answer["intact"]), (&json!("home"), &json!(10), &json!(null)));
     assert!(answer["ended"].as_u64().is_some_and(|ended| ended > 1_700_000_000), "{answer}");
     assert_eq!(status(&kit, json!({"job": "home", "verify": true})).unwrap()["intact"], json!(false));
-    let uptime = kit.call("__org.guestd_script", json!({"command": "__com.example_uptime"}));
+    let uptime = kit.call("__com.example_uptime", json!({}));
     if Path::new("/usr/bin/uptime").exists() {
         assert!(uptime.unwrap()["text"].as_str().unwrap().contains("load average"));
     } else {

@@ -1,12 +1,18 @@
 //! The guest's local file systems: those that a block device stands behind.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
-use guestd_sdk::prelude::*;
+use guestd_sdk::CommandError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
 
+use crate::kernel;
 use crate::machine::Machine;
-use crate::mountinfo::{DeviceId, Mount, TABLE, Table, mounts};
+use crate::mountinfo::{self, DeviceId, Mount, TABLE, mounts};
 
 /// The types whose statfs(2) tells numbers that the kernel has in memory, without a lock that is held over I/O.
 const PROMPT: [&str; 7] = ["ext4", "ext3", "ext2", "vfat", "iso9660", "squashfs", "erofs"];
@@ -47,19 +53,75 @@ impl Filesystem {
     }
 }
 
-/// All local file systems, those that were mounted last first, which is qemu-ga's order.
-pub(crate) fn local(machine: &Machine, table: &Table) -> Result<Vec<Filesystem>, CommandError> {
-    let text =
-        table.read(machine).map_err(|error| CommandError::os(format_args!("failed to open file '{TABLE}'"), &error))?;
-    Ok(parse(&text))
+/// The local file systems, looked up in the mount table.
+///
+/// The table's file stays open. Reading it takes most of the time of `guest-get-fsinfo`, and the kernel tells a file
+/// that is open when something was mounted or unmounted since (proc_pid_mounts(5)), so what was read is kept until
+/// then. It does not tell when a directory above a mount point gets another name: who uses what was kept has to notice
+/// that a path does not lead to its mount any more.
+#[derive(Default)]
+pub(crate) struct Filesystems(Mutex<Option<Kept>>);
+
+struct Kept {
+    file: File,
+    systems: Option<Arc<Vec<Filesystem>>>,
+}
+
+impl Filesystems {
+    /// All local file systems, those that were mounted last first, which is qemu-ga's order; and whether that was
+    /// known from before.
+    pub fn local(&self, machine: &Machine) -> Result<(Arc<Vec<Filesystem>>, bool), CommandError> {
+        self.look_up(machine, false).map_err(|error| failure(&error))
+    }
+
+    /// The same, read anew in any case.
+    pub fn local_anew(&self, machine: &Machine) -> Result<Arc<Vec<Filesystem>>, CommandError> {
+        self.look_up(machine, true).map(|(systems, _)| systems).map_err(|error| failure(&error))
+    }
+
+    fn look_up(&self, machine: &Machine, anew: bool) -> io::Result<(Arc<Vec<Filesystem>>, bool)> {
+        let open = || File::open(machine.path(TABLE));
+        // Two readers at once would disturb each other, and reading can wait for whoever is mounting.
+        let Ok(mut kept) = self.0.try_lock() else {
+            return Ok((Arc::new(parse(&mountinfo::read(&open()?)?)), false));
+        };
+        let kept = match &mut *kept {
+            Some(kept) => kept,
+            empty => empty.insert(Kept { file: open()?, systems: None }),
+        };
+        // In this order: what changes after the question is told at the next.
+        let unchanged = is_unchanged(&kept.file);
+        if let Some(systems) = kept.systems.as_ref().filter(|_| unchanged && !anew) {
+            return Ok((Arc::clone(systems), true));
+        }
+        let systems = Arc::new(parse(&mountinfo::read(&kept.file)?));
+        kept.systems = Some(Arc::clone(&systems));
+        Ok((systems, false))
+    }
+}
+
+/// Whether the kernel has nothing to tell. It tells nothing of files that are not its own; and where it cannot say
+/// which mount a path leads to, nobody would notice another name of a directory.
+fn is_unchanged(table: &File) -> bool {
+    let is_kernels = fstatfs(table).is_ok_and(|stat| stat.f_type == PROC_SUPER_MAGIC);
+    let mut fds = [PollFd::new(table, PollFlags::PRI)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let is_quiet = poll(&mut fds, Some(&now)).is_ok() && fds.iter().all(|fd| fd.revents().is_empty());
+    is_quiet && is_kernels && kernel::can_tell_mounts()
+}
+
+fn failure(error: &io::Error) -> CommandError {
+    CommandError::os(format_args!("failed to open file '{TABLE}'"), error)
 }
 
 fn parse(table: &[u8]) -> Vec<Filesystem> {
     let mut systems: Vec<Filesystem> = Vec::new();
     let mut index = HashMap::new();
-    let mut mounted_on = HashMap::new();
+    let mut doubtful = Vec::new();
     for mount in mounts(table) {
-        mounted_on.insert(mount.id, (mount.parent, PROMPT_ON_THE_WAY.contains(&mount.fstype().as_ref())));
+        if !PROMPT_ON_THE_WAY.contains(&mount.fstype().as_ref()) {
+            doubtful.push(mount.point());
+        }
         if !is_local(&mount) {
             continue;
         }
@@ -76,8 +138,9 @@ fn parse(table: &[u8]) -> Vec<Filesystem> {
             }),
         }
     }
+    // What is mounted over a place, or over a directory on the way to it, is what a look-up of its path comes to.
     for system in systems.iter_mut().filter(|system| system.prompt) {
-        system.prompt = system.places.first().is_some_and(|place| is_way_prompt(place.mount, &mounted_on));
+        system.prompt = system.places.iter().all(|place| !doubtful.iter().any(|point| place.point.starts_with(point)));
     }
     systems.reverse();
     systems
@@ -86,20 +149,6 @@ fn parse(table: &[u8]) -> Vec<Filesystem> {
 /// Network and pseudo file systems have the major number 0. So has btrfs, which is local all the same.
 fn is_local(mount: &Mount<'_>) -> bool {
     mount.device.major != 0 || mount.fstype() == "btrfs"
-}
-
-/// Whether all mounts on the way to a mount are prompt. The kernel keeps the directories on the way in memory.
-fn is_way_prompt(mount: u32, mounted_on: &HashMap<u32, (u32, bool)>) -> bool {
-    let mut at = mount;
-    // As many steps as there are mounts: the kernel's table is a tree, a hostile one need not be.
-    for _ in 0..=mounted_on.len() {
-        match mounted_on.get(&at) {
-            None => return true,
-            Some((_, false)) => return false,
-            Some((parent, true)) => at = *parent,
-        }
-    }
-    false
 }
 
 #[cfg(test)]
@@ -134,17 +183,20 @@ mod tests {
             let systems = parse(table.as_bytes());
             systems.iter().rev().map(|system| system.prompt).collect()
         };
-        let root = "27 1 254:1 / / rw - ext4 /dev/vda1 rw\n";
+        let root = "27 1 254:1 / / rw - ext4 /dev/vda1 rw\n22 27 0:21 / /proc rw - proc proc rw\n";
         assert_eq!(prompt(root), [true]);
         assert_eq!(prompt(&format!("{root}28 27 8:1 / /a rw - xfs /dev/sda1 rw\n")), [true, false]);
         assert_eq!(prompt(&format!("{root}28 27 8:1 / /a rw - fuseblk /dev/sda1 rw\n")), [true, false]);
-        let net = "28 27 0:50 / /net rw - nfs4 s:/ rw\n29 28 8:1 / /net/a rw - ext4 /dev/sda1 rw\n";
-        assert_eq!(prompt(&format!("{root}{net}30 29 8:2 / /net/a/b rw - ext4 /dev/sda2 rw\n")), [true, false, false]);
-        let memory = "28 27 0:50 / /run rw - tmpfs none rw\n29 28 8:1 / /run/a rw - ext4 /dev/sda1 rw\n";
-        assert_eq!(prompt(&format!("{root}{memory}")), [true, true]);
-        assert_eq!(
-            prompt("1 2 8:1 / /a rw - ext4 /dev/sda1 rw\n2 1 8:2 / /b rw - ext4 /dev/sda2 rw\n"),
-            [false, false]
-        );
+        let ext4 = "30 27 8:2 / /a/b rw - ext4 /dev/sda2 rw\n";
+        assert_eq!(prompt(&format!("{root}28 27 0:50 / /run rw - tmpfs none rw\n{ext4}")), [true, true]);
+        assert_eq!(prompt(&format!("{root}28 27 0:50 / /a/bb rw - nfs4 s:/ rw\n{ext4}")), [true, true]);
+        for over in ["/a", "/a/b"] {
+            let net = format!("31 30 0:50 / {over} rw - nfs4 s:/ rw\n");
+            assert_eq!(prompt(&format!("{root}{net}{ext4}")), [true, false], "{over}");
+            assert_eq!(prompt(&format!("{root}{ext4}{net}")), [true, false], "{over}");
+            let bind = "32 27 254:1 /x /a/b/c rw - ext4 /dev/vda1 rw\n";
+            assert_eq!(prompt(&format!("{root}{net}{bind}")), [false], "{over}");
+        }
+        assert_eq!(prompt(&format!("{root}31 27 0:50 / / rw - nfs4 s:/ rw\n")), [false]);
     }
 }

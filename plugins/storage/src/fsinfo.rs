@@ -6,7 +6,7 @@ use guestd_sdk::prelude::*;
 
 use crate::address;
 use crate::block::{self, BlockDevice};
-use crate::filesystems::{self, Filesystem};
+use crate::filesystems::{Filesystem, Place};
 use crate::machine::Machine;
 use crate::mountinfo::DeviceId;
 use crate::serial::Serials;
@@ -20,26 +20,42 @@ const BTRFS: &str = "/sys/fs/btrfs";
 /// `guest-get-fsinfo`: each local file system once, the one mounted last first. Network and pseudo file systems are
 /// neither listed nor touched.
 pub fn get_fsinfo(ctx: &Ctx<Storage>, _: NoArgs) -> Result<Vec<FilesystemInfo>, CommandError> {
-    let machine = &ctx.state.machine;
-    let systems = filesystems::local(machine, &ctx.state.table)?;
-    let pending = ctx.state.gauge.ask(systems.iter().filter_map(|system| question(machine, system)).collect());
-    let disks: Vec<_> = systems.iter().map(|system| disks_of(machine, &ctx.state.serials, system)).collect();
-    let spaces = pending.answers(ctx.state.statfs_wait());
-    let infos = systems.iter().zip(disks).zip(spaces).map(|((system, (name, disk)), space)| FilesystemInfo {
-        name,
-        mountpoint: system.point().to_string_lossy().into_owned(),
-        kind: system.fstype.clone(),
-        used_bytes: space.map(|space| space.used),
-        total_bytes: space.map(|space| space.total),
-        total_bytes_privileged: space.map(|space| space.total_privileged),
-        disk,
-    });
-    Ok(infos.collect())
+    let (storage, machine) = (&ctx.state, &ctx.state.machine);
+    let (systems, known_before) = storage.filesystems.local(machine)?;
+    let infos = describe(storage, &systems);
+    if known_before && infos.iter().any(|info| info.used_bytes.is_none()) {
+        // A directory above a mount point may have got another name.
+        let anew = storage.filesystems.local_anew(machine)?;
+        if anew != systems {
+            return Ok(describe(storage, &anew));
+        }
+    }
+    Ok(infos)
 }
 
-fn question(machine: &Machine, system: &Filesystem) -> Option<Question> {
-    let place = system.places.first()?;
-    Some(Question { mount: place.mount, point: machine.path(&place.point), prompt: system.prompt })
+fn describe(storage: &Storage, systems: &[Filesystem]) -> Vec<FilesystemInfo> {
+    let machine = &storage.machine;
+    let pending = storage.gauge.ask(systems.iter().map(|system| question(machine, system)).collect());
+    let disks: Vec<_> = systems.iter().map(|system| disks_of(machine, &storage.serials, system)).collect();
+    let spaces = pending.answers(storage.statfs_wait());
+    let mut infos = Vec::with_capacity(systems.len());
+    for ((system, (name, disk)), space) in systems.iter().zip(disks).zip(spaces) {
+        infos.push(FilesystemInfo {
+            name,
+            mountpoint: system.point().to_string_lossy().into_owned(),
+            kind: system.fstype.clone(),
+            used_bytes: space.map(|space| space.used),
+            total_bytes: space.map(|space| space.total),
+            total_bytes_privileged: space.map(|space| space.total_privileged),
+            disk,
+        });
+    }
+    infos
+}
+
+fn question(machine: &Machine, system: &Filesystem) -> Question {
+    let place = |place: &Place| Place { mount: place.mount, point: machine.path(&place.point) };
+    Question { places: system.places.iter().map(place).collect(), prompt: system.prompt }
 }
 
 /// The name of a file system's device, and the disks behind it.

@@ -14,7 +14,7 @@ use guestd_sdk::prelude::*;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
-use crate::filesystems::{self, Filesystem};
+use crate::filesystems::Filesystem;
 use crate::kernel::{Kernel, OpenError};
 use crate::machine::Machine;
 use crate::storage::Storage;
@@ -31,7 +31,7 @@ pub fn fstrim(ctx: &Ctx<Storage>, request: Request) -> Result<Reply, CommandErro
     let deadline = Deadline::of(&request);
     let _turn = Turn::take(ctx)?;
     let minimum = args.minimum.unwrap_or(0);
-    let systems = filesystems::local(&ctx.state.machine, &ctx.state.table)?;
+    let systems = ctx.state.filesystems.local_anew(&ctx.state.machine)?;
     let mut paths = Vec::with_capacity(systems.len());
     for (index, system) in systems.iter().enumerate() {
         let point = system.point();

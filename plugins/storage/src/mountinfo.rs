@@ -9,9 +9,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Mutex;
-
-use crate::machine::Machine;
 
 /// The table of this process's mount namespace.
 pub(crate) const TABLE: &str = "/proc/self/mountinfo";
@@ -48,8 +45,6 @@ impl FromStr for DeviceId {
 pub(crate) struct Mount<'t> {
     /// Tells this mount from all others that exist now.
     pub id: u32,
-    /// The mount that it is mounted on.
-    pub parent: u32,
     /// The superblock.
     pub device: DeviceId,
     point: &'t [u8],
@@ -77,24 +72,8 @@ impl<'t> Mount<'t> {
     }
 }
 
-/// The table's file. It stays open, since opening it takes a part of the time of reading it; what is read is the
-/// kernel's of that moment.
-#[derive(Default)]
-pub(crate) struct Table(Mutex<Option<File>>);
-
-impl Table {
-    /// The text of the table.
-    pub fn read(&self, machine: &Machine) -> io::Result<Vec<u8>> {
-        // Two readers at once would disturb each other, and the reading can wait for whoever is mounting.
-        let Ok(mut kept) = self.0.try_lock() else { return read(&File::open(machine.path(TABLE))?) };
-        match &*kept {
-            Some(file) => read(file),
-            None => read(kept.insert(File::open(machine.path(TABLE))?)),
-        }
-    }
-}
-
-fn read(file: &File) -> io::Result<Vec<u8>> {
+/// The text of the table that an open file of it has now.
+pub(crate) fn read(file: &File) -> io::Result<Vec<u8>> {
     let mut text = Vec::with_capacity(CHUNK);
     loop {
         let len = text.len();
@@ -114,15 +93,15 @@ pub(crate) fn mounts(table: &[u8]) -> impl Iterator<Item = Mount<'_>> {
 
 fn mount(line: &[u8]) -> Option<Mount<'_>> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let mut field = || std::str::from_utf8(fields.next()?).ok();
-    let (id, parent) = (field()?.parse().ok()?, field()?.parse().ok()?);
-    let device = field()?.parse().ok()?;
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let _parent = fields.next()?;
+    let device = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let _root = fields.next()?;
     let point = fields.next()?;
     let _options = fields.next()?;
     // Any number of optional fields, up to a lone hyphen.
     while fields.next()? != b"-" {}
-    Some(Mount { id, parent, device, point, fstype: fields.next()?, source: fields.next()? })
+    Some(Mount { id, device, point, fstype: fields.next()?, source: fields.next()? })
 }
 
 fn as_path(bytes: Cow<'_, [u8]>) -> Cow<'_, Path> {

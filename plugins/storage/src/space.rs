@@ -7,12 +7,12 @@
 //! memory, with nothing doubtful on the way to them, are asked without a helper.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::filesystems::Place;
 use crate::kernel::{Kernel, Space};
 
 /// How long an idle helper waits for more work. Host tools poll every few seconds.
@@ -39,19 +39,28 @@ struct Helpers {
     idle: Option<(u64, Sender<Arc<Batch>>)>,
     /// The number of the last helper.
     last: u64,
-    /// The mounts that have not answered.
+    /// The file systems that have not answered, by their keys.
     stuck: HashSet<u32>,
 }
 
-/// A mount that is to be asked.
+/// A file system that is to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Question {
-    /// Tells the mount from all others.
-    pub mount: u32,
-    /// Where it is.
-    pub point: PathBuf,
+    /// Where it is mounted; the first place that leads to it is asked.
+    pub places: Vec<Place>,
     /// Whether it answers at once for certain, so that no other thread is needed.
     pub prompt: bool,
+}
+
+impl Question {
+    fn ask(&self, kernel: &dyn Kernel) -> Option<Space> {
+        self.places.iter().find_map(|place| kernel.space(&place.point, place.mount).ok())
+    }
+
+    /// Tells it from all others.
+    fn key(&self) -> u32 {
+        self.places.first().map_or(0, |place| place.mount)
+    }
 }
 
 /// The questions of one request.
@@ -89,8 +98,8 @@ impl Gauge {
 
     /// Begins to ask. The caller may do something else meanwhile.
     pub fn ask(&self, questions: Vec<Question>) -> Pending {
-        let at_once =
-            |question: &Question| if question.prompt { self.shared.kernel.space(&question.point).ok() } else { None };
+        let kernel = &*self.shared.kernel;
+        let at_once = |question: &Question| if question.prompt { question.ask(kernel) } else { None };
         let prompt = questions.iter().map(at_once).collect();
         let (places, questions): (Vec<usize>, Vec<Question>) =
             questions.into_iter().enumerate().filter(|(_, question)| !question.prompt).unzip();
@@ -138,7 +147,7 @@ impl Shared {
             // so by the same lock, so that it finds the entry when it comes back after all.
             progress.helper = NOBODY;
             let Some(hung) = begun.checked_sub(1).and_then(|index| batch.questions.get(index)) else { break };
-            lock(&self.helpers).stuck.insert(hung.mount);
+            lock(&self.helpers).stuck.insert(hung.key());
             if begun == batch.questions.len() {
                 break;
             }
@@ -208,7 +217,7 @@ impl Shared {
             if progress.helper != helper {
                 drop(progress);
                 if let Some(question) = asked.and_then(|(index, _)| batch.questions.get(index)) {
-                    lock(&self.helpers).stuck.remove(&question.mount);
+                    lock(&self.helpers).stuck.remove(&question.key());
                 }
                 return false;
             }
@@ -221,8 +230,8 @@ impl Shared {
             let Some(question) = batch.questions.get(index) else { return true };
             progress.begun += 1;
             drop(progress);
-            let is_stuck = lock(&self.helpers).stuck.contains(&question.mount);
-            asked = (!is_stuck).then(|| (index, self.kernel.space(&question.point).ok()));
+            let is_stuck = lock(&self.helpers).stuck.contains(&question.key());
+            asked = (!is_stuck).then(|| (index, question.ask(&*self.kernel)));
         }
     }
 }

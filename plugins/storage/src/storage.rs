@@ -8,9 +8,9 @@ use std::time::Duration;
 use guestd_sdk::prelude::*;
 
 use crate::config::Config;
+use crate::filesystems::Filesystems;
 use crate::kernel::{Kernel, Linux};
 use crate::machine::Machine;
-use crate::mountinfo::Table;
 use crate::serial::Serials;
 use crate::space::Gauge;
 
@@ -18,7 +18,7 @@ use crate::space::Gauge;
 pub struct Storage {
     pub(crate) machine: Machine,
     pub(crate) kernel: Arc<dyn Kernel>,
-    pub(crate) table: Table,
+    pub(crate) filesystems: Filesystems,
     pub(crate) gauge: Gauge,
     pub(crate) serials: Serials,
     /// Held while file systems are trimmed.
@@ -38,7 +38,7 @@ impl Storage {
             gauge: Gauge::new(Arc::clone(&kernel)),
             kernel,
             serials: Serials::default(),
-            table: Table::default(),
+            filesystems: Filesystems::default(),
             trimming: Mutex::new(()),
             run_dir: daemon.facts().run_dir,
             statfs_wait_ms: AtomicU32::new(config.statfs_wait_ms),

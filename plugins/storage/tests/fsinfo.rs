@@ -4,12 +4,20 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{Guest, address, error, with};
+use rustix::fs::{AtFlags, StatxFlags};
 use serde_json::{Value, json};
 
 const TABLE: &str = "proc/self/mountinfo";
 const VDA: &str = "pci0000:00/0000:00:03.0/virtio1/block/vda";
 const SDA: &str = "pci0000:00/0000:00:06.0/virtio3/host0/target0:0:0/0:0:0:0/block/sda";
+
+/// The number of the mount that a path lies on.
+fn mount_of(path: &Path) -> u64 {
+    rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).unwrap().stx_mnt_id
+}
 
 /// The disks of the only file system, whose device is `number`.
 fn disks_of(guest: &Guest, number: &str) -> Value {
@@ -24,14 +32,17 @@ fn file_systems_are_listed_with_their_size_and_their_disk() {
     let guest = Guest::new();
     guest.device(VDA, "254:0").partition(&format!("{VDA}/vda1"), "254:1").dir("data").dir("a b");
     guest.file("run/udev/data/b254:1", "E:ID_SERIAL=SER\n");
+    let id = mount_of(&guest.path(""));
     guest.file(
         TABLE,
-        "22 1 0:21 / /proc rw - proc proc rw\n\
-         27 1 254:1 / /data rw shared:1 - ext4 /dev/vda1 rw\n\
-         28 1 0:50 / /net rw - nfs4 server:/export rw\n\
-         29 1 254:1 /x /bind rw - ext4 /dev/vda1 rw\n\
-         30 1 254:0 / /a\\040b ro - xfs /dev/vda ro\n\
-         31 1 8:9 / /gone rw - vfat /dev/sdx9 rw\n",
+        format!(
+            "22 1 0:21 / /proc rw - proc proc rw\n\
+             {id} 1 254:1 / /data rw shared:1 - ext4 /dev/vda1 rw\n\
+             28 1 0:50 / /net rw - nfs4 server:/export rw\n\
+             29 1 254:1 /x /bind rw - ext4 /dev/vda1 rw\n\
+             {id} 1 254:0 / /a\\040b ro - xfs /dev/vda ro\n\
+             31 1 8:9 / /gone rw - vfat /dev/sdx9 rw\n"
+        ),
     );
     let systems = guest.list("guest-get-fsinfo");
     let [gone, space, data] = systems.as_slice() else { panic!("{systems:?}") };

@@ -58,6 +58,44 @@ fn file_systems_are_listed_once_and_the_last_mounted_first() {
 }
 
 #[test]
+fn what_is_mounted_unmounted_and_renamed_is_seen_at_once() {
+    let Some(place) = Place::private("what_is_mounted_unmounted_and_renamed_is_seen_at_once") else { return };
+    let kit = place.kit_of_namespace();
+    // Twice, so that the second can come from what the first has read.
+    let ours = || {
+        let lists = [0, 1].map(|_| {
+            let systems = kit.call("guest-get-fsinfo", json!({})).unwrap();
+            let systems = systems.as_array().unwrap().clone().into_iter();
+            let mut found = Vec::new();
+            for system in systems {
+                let point = system["mountpoint"].as_str().unwrap();
+                if let Some(name) = point.strip_prefix(&place.at("mnt/")) {
+                    assert!(system.get("used-bytes").is_some(), "{system}");
+                    found.push(name.to_owned());
+                }
+            }
+            found
+        });
+        assert_eq!(lists[0], lists[1]);
+        lists[0].clone()
+    };
+    assert_eq!(ours(), [] as [String; 0]);
+    place.mount("ext4", "dir/a", &[]);
+    assert_eq!(ours(), ["dir/a"]);
+    place.mount("xfs", "b", &[]);
+    assert_eq!(ours(), ["b", "dir/a"]);
+    std::fs::rename(place.at("mnt/dir"), place.at("mnt/other")).unwrap();
+    assert_eq!(ours(), ["b", "other/a"]);
+    place.make_dir("mnt/c");
+    run("mount", &["--move", &place.at("mnt/other/a"), &place.at("mnt/c")]);
+    let mut moved = ours();
+    moved.sort();
+    assert_eq!(moved, ["b", "c"]);
+    run("umount", &[&place.at("mnt/c")]);
+    assert_eq!(ours(), ["b"]);
+}
+
+#[test]
 fn trimming_gives_the_space_of_deleted_files_back() {
     let Some(place) = Place::private("trimming_gives_the_space_of_deleted_files_back") else { return };
     for (kind, name) in [("ext4", "a"), ("xfs", "b"), ("btrfs", "c")] {
@@ -112,6 +150,14 @@ fn what_is_mounted_over_is_reached_by_another_name_or_left_alone() {
     for covered in ["a", "b", "x"] {
         run("mount", &["-t", "tmpfs", "none", &place.at(&format!("mnt/{covered}"))]);
     }
+    let systems = place.kit(json!({})).call("guest-get-fsinfo", json!({})).unwrap();
+    let systems = systems.as_array().unwrap();
+    assert_eq!(all(systems, "mountpoint"), ["/mnt/x/c", "/mnt/b", "/mnt/a"]);
+    let sized: Vec<bool> = systems.iter().map(|system| system.get("used-bytes").is_some()).collect();
+    assert_eq!(sized, [false, false, true]);
+    let stat = rustix::fs::statvfs(place.at("mnt/bind")).unwrap();
+    assert_eq!(systems[2]["total-bytes-privileged"], stat.f_blocks * stat.f_frsize);
+
     let paths = trim(&place, json!({}));
     assert_eq!(paths[0], json!({"path": "/mnt/x/c", "error": "failed to open: No such file or directory"}));
     assert_eq!(paths[1], json!({"path": "/mnt/b", "error": "failed to open: something else is mounted over it"}));

@@ -65,8 +65,7 @@ pub fn call(kit: &TestKit, arguments: Value) -> Result<Value, String> {
 
 /// Calls [`NAME`] as a daemon does that waits for so many milliseconds.
 pub fn call_within(kit: &TestKit, arguments: Value, deadline_ms: u32) -> Result<Value, String> {
-    let arguments = json!({"command": NAME, "arguments": arguments}).to_string();
-    let reply = kit.call_raw("__org.guestd_script", &arguments, deadline_ms).map_err(text)?;
+    let reply = kit.call_raw(NAME, &arguments.to_string(), deadline_ms).map_err(text)?;
     Ok(serde_json::from_slice(&reply.body).unwrap())
 }
 

@@ -30,7 +30,7 @@ impl Fake {
 }
 
 impl Kernel for Fake {
-    fn space(&self, _: &Path) -> io::Result<Space> {
+    fn space(&self, _: &Path, _: u32) -> io::Result<Space> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

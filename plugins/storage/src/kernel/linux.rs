@@ -5,8 +5,9 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, open, statat, statvfs};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, open, statat, statvfs, statx};
 use rustix::io::Errno;
 use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, Updater, opcode};
 
@@ -60,7 +61,10 @@ const SMART_TIMEOUT_MS: u32 = 2000;
 pub(crate) struct Linux;
 
 impl Kernel for Linux {
-    fn space(&self, point: &Path) -> io::Result<Space> {
+    fn space(&self, point: &Path, mount: u32) -> io::Result<Space> {
+        if mount_at(point).is_some_and(|found| found != u64::from(mount)) {
+            return Err(io::Error::other("something else is mounted over it"));
+        }
         let stat = statvfs(point)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         let used = stat.f_blocks.saturating_sub(stat.f_bfree);
@@ -136,6 +140,19 @@ unsafe impl Ioctl for Admin<'_> {
     }
 }
 
+/// Whether the kernel says which mount a path leads to, as it does since Linux 5.8.
+pub(crate) fn can_tell_mounts() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| mount_at(Path::new("/")).is_some())
+}
+
+/// The number of the mount that a path leads to, where the kernel tells.
+fn mount_at(path: &Path) -> Option<u64> {
+    let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let found = statx(CWD, path, flags, StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
+}
+
 /// Opens what an O_PATH descriptor stands for. A mount point is a directory, or in a container a regular file.
 fn open_found(found: &OwnedFd) -> Result<OwnedFd, Errno> {
     let stat = statat(found, "", AtFlags::EMPTY_PATH)?;
@@ -182,6 +199,8 @@ mod tests {
         let id = mount_id(&open("/proc", OFlags::PATH, Mode::empty()).unwrap()).unwrap();
         let proc = Linux.open(Path::new("/proc"), id).unwrap();
         assert_eq!(Linux.trim(&proc, 0).unwrap_err().raw_os_error(), Some(Errno::NOTTY.raw_os_error()));
-        assert_eq!(Linux.space(Path::new("/proc")).unwrap(), Space { used: 0, total: 0, total_privileged: 0 });
+        assert_eq!(Linux.space(Path::new("/proc"), id).unwrap(), Space { used: 0, total: 0, total_privileged: 0 });
+        assert!(Linux.space(Path::new("/proc"), id + 100_000).is_err());
+        assert!(Linux.space(Path::new("/nonexistent"), id).is_err());
     }
 }

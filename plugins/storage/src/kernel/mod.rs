@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-pub(crate) use linux::Linux;
+pub(crate) use linux::{Linux, can_tell_mounts};
 
 /// The size of an NVMe drive's SMART log, in bytes (NVM Express Base Specification, log page 02h).
 pub(crate) const SMART_LOG: usize = 512;
@@ -42,8 +42,8 @@ pub(crate) enum OpenError {
 
 /// The kernel, as far as this set needs it. Every method may block, for ever if a disk or a server is dead.
 pub(crate) trait Kernel: Send + Sync + 'static {
-    /// statvfs(3) of a mount point.
-    fn space(&self, point: &Path) -> io::Result<Space>;
+    /// statvfs(3) of a mount point, if it leads to the mount with that number, which old kernels cannot tell.
+    fn space(&self, point: &Path, mount: u32) -> io::Result<Space>;
 
     /// Opens a mount by its mount point and makes sure that it is the mount with that number.
     fn open(&self, point: &Path, mount: u32) -> Result<OwnedFd, OpenError>;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::ThreadId;
 
 use super::*;
@@ -37,7 +37,7 @@ impl Fake {
 }
 
 impl Kernel for Fake {
-    fn space(&self, point: &Path) -> io::Result<Space> {
+    fn space(&self, point: &Path, _: u32) -> io::Result<Space> {
         lock(&self.asked).push((point.to_owned(), thread::current().id()));
         let dead = lock(&self.dead);
         drop(self.revived.wait_while(dead, |dead| dead.get(point) == Some(&true)));
@@ -68,10 +68,9 @@ fn space(point: &Path) -> Space {
 
 fn questions(points: &[&str]) -> Vec<Question> {
     let number = |point: &str| point.bytes().map(u32::from).sum();
-    points
-        .iter()
-        .map(|point| Question { mount: number(point), point: point.into(), prompt: point.starts_with("/prompt") })
-        .collect()
+    let place = |point: &str| Place { mount: number(point), point: point.into() };
+    let question = |point: &&str| Question { places: vec![place(point)], prompt: point.starts_with("/prompt") };
+    points.iter().map(question).collect()
 }
 
 fn ask(gauge: &Gauge, points: &[&str]) -> Vec<bool> {
@@ -87,6 +86,17 @@ fn answers_come_in_the_order_of_the_questions() {
     let gauge = Gauge::new(Fake::with_dead(&[]));
     assert_eq!(ask(&gauge, &["/", "/a", "/error", "/long"]), [true, true, false, true]);
     assert_eq!(ask(&gauge, &[]), [] as [bool; 0]);
+}
+
+#[test]
+fn the_first_place_that_answers_counts() {
+    let gauge = Gauge::new(Fake::with_dead(&[]));
+    for prompt in [true, false] {
+        let points = ["/error", "/error/2", "/long", "/a"];
+        let places = points.iter().map(|point| Place { mount: 1, point: point.into() }).collect();
+        let answers = gauge.ask(vec![Question { places, prompt }]).answers(WAIT);
+        assert_eq!(answers, [Some(space(Path::new("/long")))]);
+    }
 }
 
 #[test]
@@ -123,7 +133,7 @@ fn a_dead_one_is_left_out_and_not_asked_again_before_it_has_answered() {
 
     fake.revive("/dead");
     // The helper that was left behind has to come back first.
-    while lock(&gauge.shared.helpers).stuck.contains(&questions(&["/dead"])[0].mount) {
+    while lock(&gauge.shared.helpers).stuck.contains(&questions(&["/dead"])[0].key()) {
         thread::yield_now();
     }
     assert_eq!(ask(&gauge, &["/dead"]), [true]);

@@ -112,8 +112,18 @@ impl Place {
         let lines: String = ours.map(|line| format!("{}\n", line.replacen(&below, " /mnt/", 1))).collect();
         assert!(!lines.is_empty());
         fs::write(self.at("proc/self/mountinfo"), lines).unwrap();
+        self.kit_for(config, &self.root)
+    }
+
+    /// The set, for which the guest is this namespace with the machine's own file systems in it. To look at, not to
+    /// trim!
+    pub fn kit_of_namespace(&self) -> TestKit {
+        self.kit_for(json!({}), Path::new("/"))
+    }
+
+    fn kit_for(&self, config: Value, root: &Path) -> TestKit {
         let mut config = config;
-        config.as_object_mut().unwrap().insert("rehearsal".to_owned(), json!(self.root));
+        config.as_object_mut().unwrap().insert("rehearsal".to_owned(), json!(root));
         let facts = json!({"run-dir": self.at("run/guestd")});
         TestKit::start_with(guestd_storage::plugin_module(), Settings { config, facts }).unwrap()
     }
