@@ -1,0 +1,40 @@
+//! The protocol as the configuration wants it.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use guestd_daemon_tests::Daemon;
+use serde_json::json;
+
+/// A rehearsal writes down what would be asked of the kernel.
+const REHEARSAL: &str = "[plugins.power]\nrehearsal = \"DIR/root\"\nshutdown-means = [\"reboot-syscall\"]";
+
+fn rehearsing(more: &str) -> Daemon {
+    let daemon = Daemon::new().config(REHEARSAL).config(more);
+    fs::create_dir_all(daemon.path("root/proc/self/ns")).unwrap();
+    // The guest's first PID namespace, by its fixed number (linux/proc_ns.h).
+    symlink("pid:[4026531836]", daemon.path("root/proc/self/ns/pid")).unwrap();
+    daemon.start()
+}
+
+#[test]
+fn a_shutdown_is_not_answered_but_for_the_first_protocol() {
+    let today = rehearsing("");
+    let mut client = today.client();
+    client.request("guest-shutdown", json!({}));
+    assert_eq!(client.call("guest-ping", json!({})), json!({}), "the next answer is the ping's");
+    assert!(fs::read_to_string(today.path("root/system-calls")).unwrap().contains("reboot"));
+    let first = rehearsing("[protocol]\ncompat = \"0.15\"");
+    assert_eq!(first.client().call("guest-shutdown", json!({"mode": "reboot"})), json!({}));
+    assert!(fs::read_to_string(first.path("root/system-calls")).unwrap().contains("reboot"));
+}
+
+#[test]
+fn the_version_that_is_reported_can_be_chosen() {
+    let daemon = Daemon::new().config("[protocol]\nreported-version = \"10.2.2\"").start();
+    assert_eq!(daemon.client().call("guest-info", json!({}))["version"], "10.2.2");
+    let daemon = Daemon::new().start();
+    assert_eq!(daemon.client().call("guest-info", json!({}))["version"], env!("CARGO_PKG_VERSION"));
+}
