@@ -20,8 +20,16 @@ pub struct Stream {
 }
 
 enum Kind {
-    Socket(AsyncFd<OwnedFd>),
+    Socket(Socket),
     Device(Device),
+}
+
+/// A connected socket. Room for bytes is waited for only while there is none: watched all the time, every reply that a
+/// client takes would wake the daemon.
+struct Socket {
+    fd: AsyncFd<OwnedFd>,
+    /// The same once more, watched for room (epoll(7), "Q1": a duplicate may have other events), while bytes wait for it.
+    room: Option<AsyncFd<OwnedFd>>,
 }
 
 /// A character device. While the host's side is closed it is hung up (EPOLLHUP) for as long as that lasts, which
@@ -50,7 +58,7 @@ pub enum Read {
 impl Stream {
     /// A connected socket, in non-blocking mode.
     pub fn socket(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self::new(Kind::Socket(watch(fd, Interest::READABLE | Interest::WRITABLE)?)))
+        Ok(Self::new(Kind::Socket(Socket { fd: watch(fd, Interest::READABLE)?, room: None })))
     }
 
     /// An open character device, in non-blocking mode.
@@ -74,7 +82,7 @@ impl Stream {
 
     fn fd(&self) -> &OwnedFd {
         match &self.kind {
-            Kind::Socket(socket) => socket.get_ref(),
+            Kind::Socket(socket) => socket.fd.get_ref(),
             Kind::Device(device) => &device.fd,
         }
     }
@@ -85,7 +93,7 @@ impl Stream {
             match &self.kind {
                 Kind::Socket(socket) => {
                     // The readiness is cleared by `read`, where it says that there is no more.
-                    socket.readable().await?.retain_ready();
+                    socket.fd.readable().await?.retain_ready();
                     self.may_read.set(true);
                 }
                 Kind::Device(device) => self.device_event(device).await?,
@@ -99,7 +107,9 @@ impl Stream {
         while !self.may_write.get() {
             match &self.kind {
                 Kind::Socket(socket) => {
-                    socket.writable().await?.retain_ready();
+                    if let Some(room) = &socket.room {
+                        room.writable().await?.retain_ready();
+                    }
                     self.may_write.set(true);
                 }
                 Kind::Device(device) => self.device_event(device).await?,
@@ -157,25 +167,37 @@ impl Stream {
     fn nothing_to_read(&self) {
         self.may_read.set(false);
         if let Kind::Socket(socket) = &self.kind {
-            clear(socket, Interest::READABLE);
+            clear(&socket.fd, Interest::READABLE);
         }
     }
 
     /// Writes what the outbox holds, as far as it goes. Fails where the client is gone.
-    pub fn write(&self, outbox: &mut Outbox) -> io::Result<()> {
+    pub fn write(&mut self, outbox: &mut Outbox) -> io::Result<()> {
         while !outbox.is_empty() && self.may_write.get() {
             let mut room = [IoSlice::new(&[]); MAX_SLICES];
             let count = outbox.slices(&mut room);
             match writev(self.fd(), room.get(..count).unwrap_or_default()) {
                 Ok(written) => outbox.advance(written),
                 Err(nix::Error::EINTR) => {}
-                Err(nix::Error::EAGAIN) => {
-                    self.may_write.set(false);
-                    if let Kind::Socket(socket) = &self.kind {
-                        clear(socket, Interest::WRITABLE);
-                    }
-                }
+                Err(nix::Error::EAGAIN) => self.watch_for_room()?,
                 Err(error) => return Err(error.into()),
+            }
+        }
+        if let Kind::Socket(socket) = &mut self.kind
+            && outbox.is_empty()
+        {
+            socket.room = None;
+        }
+        Ok(())
+    }
+
+    fn watch_for_room(&mut self) -> io::Result<()> {
+        self.may_write.set(false);
+        if let Kind::Socket(Socket { fd, room }) = &mut self.kind {
+            match room {
+                Some(room) => clear(room, Interest::WRITABLE),
+                // Room that came since is reported at once (epoll(7), "Q7").
+                None => *room = Some(watch(fd.get_ref().try_clone()?, Interest::WRITABLE)?),
             }
         }
         Ok(())
