@@ -33,6 +33,11 @@ test:
 	$(MAKE) --no-print-directory build
 	tests/run.sh $(STAGE)
 
+# Measures guestd beside Debian's qemu-ga in one run. Figures, not a test.
+bench: build
+	tests/install-tools.sh build
+	GUESTD_STAGE=$(abspath $(STAGE)) $(CARGO) run --release -p guestd-bench
+
 # What needs no built daemon: format, lints, documentation, licences.
 check:
 	tests/check.sh

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::grammar::{Grammar, Member, Token};
+use super::number::{Number, Step};
 use super::scan::plain_content;
 use super::strings;
 
@@ -74,26 +75,13 @@ enum Lexer {
     },
     Number {
         from: usize,
-        part: Part,
+        number: Number,
     },
     Keyword {
         from: usize,
     },
     /// Behind an error, where everything is skipped up to a bracket, separator or control character.
     Skip,
-}
-
-/// How far a number has come (RFC 8259, section 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Minus,
-    Zero,
-    Integer,
-    Point,
-    Fraction,
-    Exponent,
-    ExponentSign,
-    ExponentDigits,
 }
 
 impl Framer {
@@ -162,7 +150,7 @@ impl Framer {
                 self.lexer = Lexer::String { from, quote };
                 None
             }
-            Lexer::Number { from, part } => self.in_number(from, part, byte),
+            Lexer::Number { from, number } => self.in_number(from, number, byte),
             Lexer::Keyword { from } => {
                 if byte.is_ascii_lowercase() {
                     self.at += 1;
@@ -211,15 +199,19 @@ impl Framer {
                 self.lexer = Lexer::String { from, quote: byte };
                 None
             }
-            b'-' => self.begin_number(Part::Minus),
-            b'0' => self.begin_number(Part::Zero),
-            b'1'..=b'9' => self.begin_number(Part::Integer),
             b'a'..=b'z' => {
                 self.at += 1;
                 self.lexer = Lexer::Keyword { from };
                 None
             }
-            _ => self.stray(from, byte),
+            _ => match Number::begin(byte) {
+                Some(number) => {
+                    self.at += 1;
+                    self.lexer = Lexer::Number { from, number };
+                    None
+                }
+                None => self.stray(from, byte),
+            },
         }
     }
 
@@ -241,30 +233,16 @@ impl Framer {
         self.stray(from, byte)
     }
 
-    fn begin_number(&mut self, part: Part) -> Option<Frame> {
-        self.lexer = Lexer::Number { from: self.at, part };
-        self.at += 1;
-        None
-    }
-
-    fn in_number(&mut self, from: usize, part: Part, byte: u8) -> Option<Frame> {
-        let next = match (part, byte) {
-            (Part::Minus, b'0') => Part::Zero,
-            (Part::Minus, b'1'..=b'9') => Part::Integer,
-            (Part::Integer, b'0'..=b'9') => Part::Integer,
-            (Part::Zero | Part::Integer, b'.') => Part::Point,
-            (Part::Point | Part::Fraction, b'0'..=b'9') => Part::Fraction,
-            (Part::Zero | Part::Integer | Part::Fraction, b'e' | b'E') => Part::Exponent,
-            (Part::Exponent, b'+' | b'-') => Part::ExponentSign,
-            (Part::Exponent | Part::ExponentSign | Part::ExponentDigits, b'0'..=b'9') => Part::ExponentDigits,
-            (Part::Zero, b'0'..=b'9') | (Part::Minus | Part::Point | Part::Exponent | Part::ExponentSign, _) => {
-                return self.stray(from, byte);
+    fn in_number(&mut self, from: usize, number: Number, byte: u8) -> Option<Frame> {
+        match number.step(byte) {
+            Step::Goes(number) => {
+                self.at += 1;
+                self.lexer = Lexer::Number { from, number };
+                None
             }
-            _ => return self.end_token(Token::Scalar, from..self.at),
-        };
-        self.at += 1;
-        self.lexer = Lexer::Number { from, part: next };
-        None
+            Step::Ends => self.end_token(Token::Scalar, from..self.at),
+            Step::Fails => self.stray(from, byte),
+        }
     }
 
     fn end_keyword(&mut self, from: usize) -> Option<Frame> {

@@ -3,6 +3,7 @@
 mod check;
 mod framer;
 mod grammar;
+mod number;
 mod outbox;
 mod request;
 mod scan;
