@@ -94,6 +94,8 @@ impl Filesystems {
         if let Some(systems) = kept.systems.as_ref().filter(|_| unchanged && !anew) {
             return Ok((Arc::clone(systems), true));
         }
+        // The kernel tells once: what was kept must not outlive a failed reading.
+        kept.systems = None;
         let systems = Arc::new(parse(&mountinfo::read(&kept.file)?));
         kept.systems = Some(Arc::clone(&systems));
         Ok((systems, false))

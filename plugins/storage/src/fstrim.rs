@@ -1,9 +1,9 @@
 //! `guest-fstrim`: file systems tell the disks below them which blocks are free, so that the host can have them back.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
@@ -148,7 +148,6 @@ impl<'s> Turn<'s> {
 
 /// Locks the file until what is returned is dropped; `None` if somebody else has locked it.
 fn lock(directory: &Path) -> io::Result<Option<File>> {
-    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
     let file =
         OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(nofollow).open(directory.join(LOCK))?;

@@ -37,7 +37,8 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let commands = Commands::read(&options.commands)?;
-    let placements = if options.unpinned { &[Placement::Pinned, Placement::Unpinned][..] } else { &[Placement::Pinned] };
+    let placements =
+        if options.unpinned { &[Placement::Pinned, Placement::Unpinned][..] } else { &[Placement::Pinned] };
     let mut results = Results::default();
     for &placement in placements {
         affinity::place(placement, options.cpu)?;

@@ -15,6 +15,8 @@ pub struct Row {
 
 /// What guestd's figure is to be.
 #[derive(Debug, Clone, Copy)]
+// "At most" and "at least" are what targets are made of.
+#[allow(clippy::enum_variant_names)]
 pub enum Target {
     /// At most this many times qemu-ga's.
     AtMost(f64),
@@ -34,8 +36,12 @@ const FIRST_SETS: usize = 4;
 
 /// All rows; `sets` is the number of command sets that the daemon has.
 pub fn rows(commands: &Commands, sets: usize) -> Vec<Row> {
-    let row =
-        |id: &str, title: &str, unit, targets: &[Target]| Row { id: id.into(), title: title.into(), unit, targets: targets.into() };
+    let row = |id: &str, title: &str, unit, targets: &[Target]| Row {
+        id: id.into(),
+        title: title.into(),
+        unit,
+        targets: targets.into(),
+    };
     let mut rows = vec![
         row("ping", "ping round trip", "us", &[AtMost(0.5), AtMostOfFloor(1.5)]),
         row("sync", "sync round trip", "us", &[AtMost(0.5), AtMostOfFloor(1.5)]),

@@ -158,10 +158,26 @@ pub(crate) fn read_from_ext4(image: &Path, file: &str) -> Result<String, Error> 
 #[derive(Debug)]
 pub struct StoppedDisks {
     pub(crate) disks: Vec<Disk>,
-    pub(crate) _directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl StoppedDisks {
+    /// The disks, in the order in which the builder named them.
+    #[must_use]
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+
+    /// Everything that the guest had written to its console, to the moment of its end.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn console(&self) -> Result<String, Error> {
+        let bytes = std::fs::read(self.directory.path().join("console")).map_err(Error::io("reading the console"))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Checks every disk.
     ///
     /// # Errors

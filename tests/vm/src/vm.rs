@@ -293,7 +293,7 @@ impl Vm {
     pub fn stop(mut self) -> Result<StoppedDisks, Error> {
         let parts = self.parts.take().ok_or_else(gone)?;
         drop(parts.process);
-        Ok(StoppedDisks { disks: parts.disks, _directory: parts.directory })
+        Ok(StoppedDisks { disks: parts.disks, directory: parts.directory })
     }
 }
 

@@ -139,13 +139,14 @@ fn the_daemons_deadline_is_kept() {
 #[test]
 fn the_lock_excludes_everybody_else_who_takes_it() {
     let directory = tempfile::tempdir().unwrap();
-    let run = directory.path().join("run");
-    let first = lock(&run).unwrap();
+    let run = directory.path();
+    let first = lock(run).unwrap();
     assert!(first.is_some());
-    assert!(lock(&run).unwrap().is_none());
+    assert!(lock(run).unwrap().is_none());
     drop(first);
-    assert!(lock(&run).unwrap().is_some());
+    assert!(lock(run).unwrap().is_some());
     std::fs::remove_file(run.join(LOCK)).unwrap();
     std::os::unix::fs::symlink("/nonexistent", run.join(LOCK)).unwrap();
-    assert_eq!(Errno::from_io_error(&lock(&run).unwrap_err()), Some(Errno::LOOP));
+    assert_eq!(Errno::from_io_error(&lock(run).unwrap_err()), Some(Errno::LOOP));
+    assert_eq!(Errno::from_io_error(&lock(&run.join("missing")).unwrap_err()), Some(Errno::NOENT));
 }

@@ -88,7 +88,7 @@ fn through(
 
 /// Moves to the file's beginning where the block would go past its end.
 fn rewind(client: &mut Client, handle: &Value, size: &Size, block: usize) -> Result<()> {
-    if block % (FILE / size.bytes) == 0 {
+    if block.is_multiple_of(FILE / size.bytes) {
         client.succeed(&request("guest-file-seek", &json!({"handle": handle, "offset": 0, "whence": 0})))?;
     }
     Ok(())

@@ -104,5 +104,12 @@ fn line(row: &Row, placement: Placement, results: &Results) -> Option<Line> {
         Placement::Pinned => row.targets.iter().map(verdict).collect(),
         Placement::Unpinned => Vec::new(),
     };
-    Some(Line { id: row.id.clone(), title: row.title.clone(), unit: row.unit, figures, ratio: to(Kind::QemuGa), targets })
+    Some(Line {
+        id: row.id.clone(),
+        title: row.title.clone(),
+        unit: row.unit,
+        figures,
+        ratio: to(Kind::QemuGa),
+        targets,
+    })
 }

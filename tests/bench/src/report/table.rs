@@ -35,7 +35,8 @@ impl Report {
             if let Some(head) = rows.next() {
                 let _ = writeln!(text, "| {} |", head.join(" | "));
             }
-            let rule = std::array::from_fn::<_, { HEAD.len() }, _>(|column| if is_word(column) { "---" } else { "---:" });
+            let rule =
+                std::array::from_fn::<_, { HEAD.len() }, _>(|column| if is_word(column) { "---" } else { "---:" });
             let _ = writeln!(text, "| {} |", rule.join(" | "));
             for row in rows {
                 let _ = writeln!(text, "| {} |", row.join(" | "));

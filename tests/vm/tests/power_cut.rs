@@ -1,0 +1,165 @@
+//! Power cuts around a freeze and a thaw: the images mount, hold what was synced, and check clean.
+//!
+//! Killing QEMU loses what the guest has not yet given to its disks: its page cache, its journal in memory, and
+//! requests on their way. A disk that loses its own write cache besides is not played.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::records::{appended, sequence, synced};
+use guestd_vm::{AgentConn, Disk, Fs, StoppedDisks, Vm, VmBuilder, Writer, boot_or_skip, note, request};
+use serde_json::json;
+
+const KINDS: [Fs; 3] = [Fs::Ext4, Fs::Xfs, Fs::Btrfs];
+
+/// When QEMU is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// So many milliseconds after guest-fsfreeze-freeze was sent.
+    Freezing(u64),
+    /// After its answer.
+    Frozen,
+    /// So many milliseconds after guest-fsfreeze-thaw was sent.
+    Thawing(u64),
+}
+
+const MOMENTS: [Moment; 6] = [
+    Moment::Freezing(0),
+    Moment::Freezing(20),
+    Moment::Freezing(60),
+    Moment::Freezing(150),
+    Moment::Frozen,
+    Moment::Thawing(10),
+];
+
+/// What a power cut left.
+struct Cut {
+    moment: Moment,
+    stopped: StoppedDisks,
+    /// By disk: the last number of the writer that syncs nothing, if the freeze has made it durable.
+    frozen_at: Option<Vec<u64>>,
+    console: String,
+}
+
+#[test]
+fn a_power_cut_around_a_freeze_costs_nothing() {
+    let mut cuts = Vec::new();
+    for moment in MOMENTS {
+        let builder = KINDS.into_iter().fold(VmBuilder::new(), VmBuilder::disk);
+        let Some(vm) = boot_or_skip(builder) else {
+            return;
+        };
+        cuts.push(cut(vm, moment));
+    }
+    let in_mid_freeze = cuts.iter().filter(|cut| matches!(cut.moment, Moment::Freezing(_))).count();
+    assert_eq!(in_mid_freeze, 4);
+
+    // After a power cut the guest's kernel replays the logs; so it is here, and the host's needs not know XFS.
+    let Some(mut vm) = boot_or_skip(VmBuilder::new().disk(Fs::Blank)) else {
+        return;
+    };
+    for cut in &cuts {
+        for (index, disk) in cut.stopped.disks().iter().enumerate() {
+            examine(&mut vm, cut, disk, cut.frozen_at.as_ref().map(|numbers| numbers[index]));
+        }
+    }
+    for disk in cuts[0].stopped.disks() {
+        damage_is_noticed(&mut vm, disk);
+    }
+}
+
+/// Lets programs write, has the agent freeze, and kills QEMU at that moment.
+fn cut(mut vm: Vm, moment: Moment) -> Cut {
+    let mounts: Vec<(&str, String)> = vm.disks().iter().map(|disk| (disk.fs.name(), disk.mount.clone())).collect();
+    let mut writers = Vec::new();
+    for (name, mount) in &mounts {
+        writers.push(Writer::start(&mut vm, name, &format!("{mount}/written")).unwrap());
+        let recorder = format!("setsid /lib/guest/recorder {mount} {name} </dev/null >/dev/null 2>&1 &");
+        vm.run(&recorder).unwrap();
+    }
+    for (name, _) in &mounts {
+        vm.wait_console(0, &format!("synced {name} 12\r\n"), Duration::from_secs(30)).unwrap();
+    }
+    for writer in &writers {
+        writer.expect_moving(&mut vm).unwrap();
+    }
+
+    let mut agent = vm.agent().unwrap();
+    let sent = Instant::now();
+    agent.send(&request("guest-fsfreeze-freeze", json!({}))).unwrap();
+    let mut frozen_at = None;
+    let answered = match moment {
+        Moment::Freezing(delay) => answered_within(&mut agent, delay),
+        Moment::Frozen | Moment::Thawing(_) => {
+            assert_eq!(agent.reply().unwrap(), KINDS.len());
+            note(&format!("power cut: frozen after {:?}", sent.elapsed()));
+            frozen_at = Some(Writer::expect_still(&writers, &mut vm, Duration::from_millis(300)).unwrap());
+            true
+        }
+    };
+    let thawed = match moment {
+        Moment::Thawing(delay) => {
+            agent.send(&request("guest-fsfreeze-thaw", json!({}))).unwrap();
+            answered_within(&mut agent, delay)
+        }
+        _ => false,
+    };
+    let stopped = vm.stop().unwrap();
+    let console = stopped.console().unwrap();
+    note(&format!("power cut: {moment:?}, freeze answered: {answered}, thaw answered: {thawed}"));
+    Cut { moment, stopped, frozen_at, console }
+}
+
+/// Waits, but not beyond an answer.
+fn answered_within(agent: &mut AgentConn, milliseconds: u64) -> bool {
+    milliseconds > 0 && agent.expect_silence(Duration::from_millis(milliseconds)).is_err()
+}
+
+/// Mounts the image in another guest, compares what it holds, and checks it.
+fn examine(vm: &mut Vm, cut: &Cut, disk: &Disk, frozen_at: Option<u64>) {
+    let (kind, moment) = (disk.fs.name(), cut.moment);
+    if moment == Moment::Frozen && disk.fs == Fs::Ext4 {
+        // A frozen ext4 needs no repair: its journal is empty.
+        disk.fs.check(&disk.image).unwrap();
+    }
+    let spare = put_onto_spare(vm, &disk.image);
+    vm.run(&format!("mkdir -p /mnt/cut && mount -t {kind} /dev/{} /mnt/cut", spare.device)).unwrap();
+
+    let acknowledged = synced(&cut.console, kind);
+    assert!(acknowledged >= 12, "{kind}: {acknowledged} acknowledged");
+    let records = read(vm, "records").expect("a file of synced records");
+    let there = sequence(&records, acknowledged).unwrap_or_else(|error| panic!("{moment:?}, {kind}: {error}"));
+    if let Some(copy) = read(vm, "copy") {
+        let copied = sequence(&copy, 8).unwrap_or_else(|error| panic!("{moment:?}, {kind}, the copy: {error}"));
+        assert!(copied % 8 == 0 && copy.ends_with('\n'), "{moment:?}, {kind}: {copied} records in the copy");
+    }
+    let written = read(vm, "written").unwrap_or_default();
+    let at_least = frozen_at.unwrap_or(0);
+    let unsynced = appended(&written, at_least).unwrap_or_else(|error| panic!("{moment:?}, {kind}: {error}"));
+    note(&format!(
+        "power cut: {moment:?}, {kind}: {acknowledged} synced, {there} there; {at_least} frozen, {unsynced} there"
+    ));
+
+    vm.run("umount /mnt/cut").unwrap();
+    let checked = disk.fs.check(&spare.image);
+    assert!(checked.is_ok(), "{moment:?}, {kind}: {checked:?}");
+}
+
+/// A file of the mounted image, if it is there.
+fn read(vm: &mut Vm, name: &str) -> Option<String> {
+    let output = vm.sh(&format!("cat /mnt/cut/{name}")).unwrap();
+    (output.status == 0).then_some(output.stdout)
+}
+
+/// The spare disk with the content of an image, of which it gets a larger file's worth of nothing at its end.
+fn put_onto_spare(vm: &mut Vm, image: &Path) -> Disk {
+    let spare = vm.disks()[0].clone();
+    let size = std::fs::metadata(&spare.image).unwrap().len();
+    std::fs::File::options().write(true).open(image).unwrap().set_len(size).unwrap();
+    spare.restore(image).unwrap();
+    vm.run(&format!("blockdev --flushbufs /dev/{}", spare.device)).unwrap();
+    spare
+}
