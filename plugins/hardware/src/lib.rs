@@ -32,6 +32,7 @@ guestd_sdk::plugin! {
     state: Hardware = Hardware::start,
     reload: Hardware::reload,
     stop: Hardware::stop,
+    start_if: "auto-online",
     commands: {
         "guest-get-vcpus" [INSTANT] => vcpus::get_vcpus,
         "guest-set-vcpus" within 120 => vcpus::set_vcpus,

@@ -1,4 +1,4 @@
-//! Commands that the configuration defines: the set `script`.
+//! What the configuration makes of sets: commands of the operator's own (`script`), a start with the daemon (`hardware`).
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -84,4 +84,18 @@ fn a_reload_brings_new_ones_and_a_bad_name_is_refused_alone() {
     daemon.wait_for_log("[plugins.script.commands] names a command \"guest-mine\"");
     assert_eq!(client.ask("guest-mine", json!({}))["error"]["class"], "CommandNotFound");
     assert_eq!(client.call("guest-ping", json!({})), json!({}));
+}
+
+#[test]
+fn a_set_is_started_with_the_daemon_if_its_section_asks_for_it() {
+    let section = "[plugins.hardware]\nrehearsal = \"DIR/state\"\n";
+    let lazy = Daemon::new().config(section).start();
+    assert_eq!(lazy.client().call("guest-ping", json!({})), json!({}));
+    assert!(!lazy.has_mapped("hardware.so"));
+    fs::create_dir(lazy.path("guestd.d")).unwrap();
+    fs::write(lazy.path("guestd.d/a.toml"), "[plugins.hardware]\nauto-online = [\"cpu\"]\n").unwrap();
+    lazy.signal(Signal::SIGHUP);
+    lazy.wait_for("its start by the reload", || lazy.has_mapped("hardware.so"));
+    let early = Daemon::new().config(&format!("{section}auto-online = [\"cpu\"]\n")).start();
+    early.wait_for("its start", || early.has_mapped("hardware.so"));
 }

@@ -27,10 +27,11 @@ const OPTIONAL: [&str; 9] = [
 const BUSYBOX: &str = "/lib/guest/busybox";
 
 /// Where each script of `guest/` goes.
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("/init", include_str!("../guest/init.sh")),
     ("/lib/guest/agentctl", include_str!("../guest/agentctl.sh")),
     ("/lib/guest/control", include_str!("../guest/control.sh")),
+    ("/lib/guest/recorder", include_str!("../guest/recorder.sh")),
     ("/lib/guest/unmount", include_str!("../guest/unmount.sh")),
     ("/lib/guest/writer", include_str!("../guest/writer.sh")),
     ("/sbin/shutdown", include_str!("../guest/shutdown.sh")),
