@@ -18,25 +18,27 @@ const KINDS: [Fs; 3] = [Fs::Ext4, Fs::Xfs, Fs::Btrfs];
 /// Records that each disk has before the freeze.
 const ENOUGH: usize = 12;
 
-/// When QEMU is killed.
+/// When QEMU is killed. How long a freeze takes depends on the machine, so the moments are parts of that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
-    /// So many milliseconds after guest-fsfreeze-freeze was sent.
-    Freezing(u64),
-    /// After its answer.
+    /// After the answer to guest-fsfreeze-freeze.
     Frozen,
-    /// So many milliseconds after guest-fsfreeze-thaw was sent.
-    Thawing(u64),
+    /// After guest-fsfreeze-thaw was sent, by so many hundredths of the time that a thaw takes.
+    Thawing(u32),
+    /// After guest-fsfreeze-freeze was sent, by so many hundredths of the time that a freeze takes.
+    Freezing(u32),
 }
 
-const MOMENTS: [Moment; 6] = [
-    Moment::Freezing(0),
-    Moment::Freezing(20),
-    Moment::Freezing(60),
-    Moment::Freezing(150),
-    Moment::Frozen,
-    Moment::Thawing(10),
-];
+/// The first one is also where the times are taken.
+const MOMENTS: [Moment; 5] =
+    [Moment::Frozen, Moment::Thawing(40), Moment::Freezing(0), Moment::Freezing(25), Moment::Freezing(70)];
+
+/// How long the agent takes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Times {
+    freeze: Duration,
+    thaw: Duration,
+}
 
 /// What a power cut left.
 struct Cut {
@@ -50,12 +52,13 @@ struct Cut {
 #[test]
 fn a_power_cut_around_a_freeze_costs_nothing() {
     let mut cuts = Vec::new();
+    let mut times = Times::default();
     for moment in MOMENTS {
         let builder = KINDS.into_iter().fold(VmBuilder::new(), VmBuilder::disk);
         let Some(vm) = boot_or_skip(builder) else {
             return;
         };
-        cuts.push(cut(vm, moment));
+        cuts.push(cut(vm, moment, &mut times));
     }
     // After a power cut the guest's kernel replays the logs; so it is here, and the host's needs not know XFS.
     let Some(mut vm) = boot_or_skip(VmBuilder::new().disk(Fs::Blank)) else {
@@ -72,7 +75,7 @@ fn a_power_cut_around_a_freeze_costs_nothing() {
 }
 
 /// Lets programs write, has the agent freeze, and kills QEMU at that moment.
-fn cut(mut vm: Vm, moment: Moment) -> Cut {
+fn cut(mut vm: Vm, moment: Moment, times: &mut Times) -> Cut {
     let mounts: Vec<(&str, String)> = vm.disks().iter().map(|disk| (disk.fs.name(), disk.mount.clone())).collect();
     let mut writers = Vec::new();
     for (name, mount) in &mounts {
@@ -82,40 +85,44 @@ fn cut(mut vm: Vm, moment: Moment) -> Cut {
     for (name, _) in &mounts {
         vm.wait_console(0, &format!("synced {name} {ENOUGH}\r\n"), Duration::from_secs(30)).unwrap();
     }
-    for writer in &writers {
-        writer.expect_moving(&mut vm).unwrap();
-    }
-
     let mut agent = vm.agent().unwrap();
-    let sent = Instant::now();
-    agent.send(&request("guest-fsfreeze-freeze", json!({}))).unwrap();
+    if moment == Moment::Frozen {
+        times.freeze = timed(&mut agent, "guest-fsfreeze-freeze");
+        times.thaw = timed(&mut agent, "guest-fsfreeze-thaw");
+        note(&format!("power cut: {times:?}"));
+    }
     let mut frozen_at = None;
     let answered = match moment {
-        Moment::Freezing(delay) => answered_within(&mut agent, delay),
+        Moment::Freezing(percent) => answered_within(&mut agent, "guest-fsfreeze-freeze", times.freeze * percent / 100),
         Moment::Frozen | Moment::Thawing(_) => {
-            assert_eq!(agent.reply().unwrap(), KINDS.len());
-            note(&format!("power cut: frozen after {:?}", sent.elapsed()));
+            timed(&mut agent, "guest-fsfreeze-freeze");
             let numbers = Writer::expect_still(&writers, &mut vm, Duration::from_millis(300)).unwrap();
             frozen_at = Some(numbers.into_iter().map(|number| usize::try_from(number).unwrap()).collect());
-            true
+            match moment {
+                Moment::Thawing(percent) => {
+                    answered_within(&mut agent, "guest-fsfreeze-thaw", times.thaw * percent / 100)
+                }
+                _ => true,
+            }
         }
-    };
-    let thawed = match moment {
-        Moment::Thawing(delay) => {
-            agent.send(&request("guest-fsfreeze-thaw", json!({}))).unwrap();
-            answered_within(&mut agent, delay)
-        }
-        _ => false,
     };
     let stopped = vm.stop().unwrap();
     let console = stopped.console().unwrap();
-    note(&format!("power cut: {moment:?}, freeze answered: {answered}, thaw answered: {thawed}"));
+    note(&format!("power cut: {moment:?}, {} the answer", if answered { "after" } else { "before" }));
     Cut { moment, stopped, frozen_at, console }
 }
 
-/// Waits, but not beyond an answer.
-fn answered_within(agent: &mut AgentConn, milliseconds: u64) -> bool {
-    milliseconds > 0 && agent.expect_silence(Duration::from_millis(milliseconds)).is_err()
+/// Freezes or thaws all disks, and gives how long that took.
+fn timed(agent: &mut AgentConn, command: &str) -> Duration {
+    let sent = Instant::now();
+    assert_eq!(agent.call(command, json!({})).unwrap(), KINDS.len());
+    sent.elapsed()
+}
+
+/// Sends the command and waits, but not beyond its answer.
+fn answered_within(agent: &mut AgentConn, command: &str, length: Duration) -> bool {
+    agent.send(&request(command, json!({}))).unwrap();
+    !length.is_zero() && agent.expect_silence(length).is_err()
 }
 
 /// Mounts the image in another guest, compares what it holds, and checks it.
@@ -137,6 +144,7 @@ fn examine(vm: &mut Vm, cut: &Cut, disk: &Disk, frozen_at: Option<usize>) {
     // A rename is durable some time later only.
     let copied = read(vm, "copy").map_or(0, |copy| whole(Recorder::check_copy(&copy)));
     let durable = frozen_at.unwrap_or(0);
+    assert!(durable > 0 || frozen_at.is_none(), "{moment:?}, {kind}: nothing was written before the freeze");
     let written = whole(Recorder::check_written(&read(vm, "written").unwrap_or_default(), durable));
     note(&format!(
         "power cut: {moment:?}, {kind}: {there} of {synced} synced records, {copied} in the copy; {written} of \
