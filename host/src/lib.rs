@@ -13,6 +13,7 @@ pub mod core;
 pub mod daemon;
 pub mod dispatch;
 pub mod logging;
+mod memory;
 pub mod policy;
 pub mod registry;
 pub mod services;

@@ -11,6 +11,7 @@ use tokio::time::sleep_until;
 
 use super::stream::{Read, Stream};
 use crate::dispatch::{Begun, Dispatcher, Outcome};
+use crate::memory;
 use crate::wire::{Envelope, EnvelopeError, Frame, Framer, Outbox};
 
 /// How long a command may run before a `guest-sync` overtakes it. A client that sends a command and the sync in one
@@ -44,6 +45,8 @@ pub struct Session<'s> {
     bytes_waiting: usize,
     /// The client sends no more.
     ended: bool,
+    /// When the memory that a large message took is given back.
+    give_back_at: Option<Instant>,
 }
 
 struct Current {
@@ -68,6 +71,7 @@ impl<'s> Session<'s> {
             waiting: VecDeque::new(),
             bytes_waiting: 0,
             ended: false,
+            give_back_at: None,
         }
     }
 
@@ -130,6 +134,7 @@ impl<'s> Session<'s> {
             }
             Waiting::Request(envelope) => {
                 self.bytes_waiting = self.bytes_waiting.saturating_sub(envelope.text.len());
+                self.note_size(envelope.text.len());
                 match self.dispatcher.begin(envelope) {
                     Begun::Done(outcome) => self.answer(outcome),
                     Begun::Running(running) => {
@@ -142,10 +147,19 @@ impl<'s> Session<'s> {
     }
 
     fn answer(&mut self, outcome: Outcome) {
+        if let Ok(reply) = &outcome.result {
+            self.note_size(reply.body.len());
+        }
         match outcome.result {
             Ok(reply) if reply.flags & reply_flags::SILENT != 0 => {}
             Ok(reply) => self.outbox.push_reply(reply, outcome.id.as_deref()),
             Err(error) => self.outbox.push_error(&error.class, &error.desc, outcome.id.as_deref()),
+        }
+    }
+
+    fn note_size(&mut self, bytes: usize) {
+        if bytes >= memory::LARGE {
+            self.give_back_at = Some(Instant::now() + memory::KEPT_FOR);
         }
     }
 
@@ -238,6 +252,11 @@ impl<'s> Session<'s> {
                 Ok(())
             }
             () = sleep_until(overtake_at.unwrap_or_else(Instant::now).into()), if overtake_at.is_some() => Ok(()),
+            () = sleep_until(self.give_back_at.unwrap_or_else(Instant::now).into()), if self.give_back_at.is_some() => {
+                self.give_back_at = None;
+                memory::give_back();
+                Ok(())
+            }
             result = self.stream.writable(), if wants_write => result,
             result = self.stream.readable(), if wants_read => {
                 result?;
@@ -254,6 +273,14 @@ impl<'s> Session<'s> {
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if self.give_back_at.is_some() {
+            memory::give_back();
         }
     }
 }

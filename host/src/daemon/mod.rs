@@ -2,7 +2,6 @@
 
 mod background;
 mod descriptors;
-mod memory;
 mod reload;
 
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -19,6 +18,7 @@ use crate::config::Settings;
 use crate::core::{Core, View};
 use crate::dispatch::{self, Dispatcher};
 use crate::logging::log;
+use crate::memory;
 use crate::registry::{Registry, Set};
 use crate::state::State;
 

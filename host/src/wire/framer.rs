@@ -19,8 +19,9 @@ const MAX_TOKENS: usize = 2 << 20;
 const MAX_BYTES: usize = 64 << 20;
 /// A message of at least this size takes the read buffer with it; a smaller one is copied out of it.
 const BIG: usize = 32 << 10;
-/// The least room that a read is offered.
+/// The least room that a read is offered, and the most by which the buffer grows at a time.
 const MIN_READ: usize = 8 << 10;
+const MAX_READ: usize = 4 << 20;
 
 /// What the bytes amount to.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Framer {
     pub fn space(&mut self) -> &mut Vec<u8> {
         self.drop_consumed();
         let pending = self.buffer.len();
-        self.buffer.reserve(pending.max(MIN_READ));
+        self.buffer.reserve_exact(pending.clamp(MIN_READ, MAX_READ));
         &mut self.buffer
     }
 
