@@ -4,7 +4,9 @@ set -eu
 
 guestd=$1/sbin/guestd
 dir=$(mktemp -d)
-trap 'kill "$pid" 2>/dev/null; rm -rf "$dir"' EXIT
+pid=
+# The daemon writes its state at its end, so that the directory can only go behind it.
+trap 'kill $pid; wait $pid; rm -rf "$dir"' EXIT
 mkdir "$dir/state"
 
 "$guestd" -m unix-listen -p "$dir/socket" -t "$dir/state" &
