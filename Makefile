@@ -33,10 +33,10 @@ test:
 	$(MAKE) --no-print-directory build
 	tests/run.sh $(STAGE)
 
-# Measures guestd beside Debian's qemu-ga in one run. Figures, not a test.
+# Measures guestd beside Debian's qemu-ga in one run, and leaves the tables and a plot in $(TARGET). Figures, not a test.
 bench: build
 	tests/install-tools.sh build
-	GUESTD_STAGE=$(abspath $(STAGE)) $(CARGO) run --release -p guestd-bench
+	GUESTD_STAGE=$(abspath $(STAGE)) $(CARGO) run --release -p guestd-bench -- --markdown $(TARGET)/benchmark.md --svg $(TARGET)/throughput.svg
 
 # What needs no built daemon: format, lints, documentation, licences.
 check:
