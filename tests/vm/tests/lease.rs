@@ -40,17 +40,23 @@ fn the_lease_ends_though_the_host_does_not_read() {
     let before = uptime(&mut vm);
     assert_eq!(agent.call("guest-fsfreeze-freeze", json!({})).unwrap(), 2);
     let frozen = uptime(&mut vm);
+    let report = call(&mut agent, "__org.guestd_fsfreeze-report").unwrap();
+    let reported = uptime(&mut vm);
+    let left = Duration::from_millis(report["freeze"]["lease-left-ms"].as_u64().unwrap()).as_secs_f64();
+    let (earliest, latest) = (frozen + left, reported + left);
     stop_reading(&mut agent);
     // The lease runs from the first file system on, which comes between the two.
     let stamps =
         until(&mut vm, "the writer goes on", |stamps| stamps.last().is_some_and(|&last| last > before + LEASE));
     let (last, first) = gap(&stamps);
     note(&format!(
-        "lease: asked at {before:.2}, frozen by {frozen:.2}, the writer stood still from {last:.2} to {first:.2}"
+        "lease: asked at {before:.2}, frozen by {frozen:.2}, to end between {earliest:.2} and {latest:.2}; the writer \
+         stood still from {last:.2} to {first:.2}"
     ));
     assert!(last < frozen, "the writer wrote at {last} though frozen by {frozen}");
     assert!(first >= before + LEASE - TICK, "thawed at {first}, frozen after {before}");
-    assert!(first <= frozen + LEASE + LATE, "thawed at {first}, frozen by {frozen}");
+    assert!(first >= earliest - TICK, "thawed at {first}, though the lease ran to {earliest}");
+    assert!(first <= latest + LATE, "thawed at {first}, though the lease ended by {latest}");
 
     drop(agent);
     let mut agent = vm.agent().unwrap();

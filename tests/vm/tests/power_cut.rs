@@ -30,8 +30,14 @@ enum Moment {
 }
 
 /// The first one is also where the times are taken.
-const MOMENTS: [Moment; 5] =
-    [Moment::Frozen, Moment::Thawing(40), Moment::Freezing(0), Moment::Freezing(25), Moment::Freezing(70)];
+const MOMENTS: [Moment; 6] = [
+    Moment::Frozen,
+    Moment::Thawing(15),
+    Moment::Freezing(0),
+    Moment::Freezing(10),
+    Moment::Freezing(25),
+    Moment::Freezing(45),
+];
 
 /// How long the agent takes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -137,15 +143,15 @@ fn examine(vm: &mut Vm, cut: &Cut, disk: &Disk, frozen_at: Option<usize>) {
 
     let synced = Recorder::synced(&cut.console, kind);
     assert!(synced >= ENOUGH, "{moment:?}, {kind}: only {synced} records");
-    let whole = |checked: Result<usize, Error>| {
-        checked.unwrap_or_else(|error| panic!("{moment:?}, {kind}, with {synced} records synced: {error}"))
+    let whole = |file: &str, checked: Result<usize, Error>| {
+        checked.unwrap_or_else(|error| panic!("{moment:?}, {kind}, with {synced} records synced: {file}: {error}"))
     };
-    let there = whole(Recorder::check_records(&read(vm, "records").unwrap_or_default(), synced));
+    let there = whole("records", Recorder::check_records(&read(vm, "records").unwrap_or_default(), synced));
     // A rename is durable some time later only.
-    let copied = read(vm, "copy").map_or(0, |copy| whole(Recorder::check_copy(&copy)));
+    let copied = read(vm, "copy").map_or(0, |copy| whole("copy", Recorder::check_copy(&copy)));
     let durable = frozen_at.unwrap_or(0);
     assert!(durable > 0 || frozen_at.is_none(), "{moment:?}, {kind}: nothing was written before the freeze");
-    let written = whole(Recorder::check_written(&read(vm, "written").unwrap_or_default(), durable));
+    let written = whole("written", Recorder::check_written(&read(vm, "written").unwrap_or_default(), durable));
     note(&format!(
         "power cut: {moment:?}, {kind}: {there} of {synced} synced records, {copied} in the copy; {written} of \
          {durable} frozen lines"
