@@ -95,6 +95,9 @@ impl Drop for Undo<'_> {
     }
 }
 
+/// How long a freeze waits for a trim to end; trimming a large disk takes minutes, and a host wants to know sooner.
+const TRIM_PATIENCE: Duration = Duration::from_secs(3);
+
 fn begin(shared: &Shared) -> Result<(), CommandError> {
     let had_notice = shared.change(|state| {
         if state.stopping {
@@ -130,6 +133,16 @@ fn prepare(shared: &Shared, names: Option<&[&str]>, deadline: Option<Instant>) -
             None => return Err(CommandError::new("another agent has a freeze under way")),
         },
     };
+    let trim_lock = match &shared.store {
+        None => None,
+        Some(store) => {
+            let waited = store.lock_out_trim(TRIM_PATIENCE);
+            match waited.map_err(|error| CommandError::os("failed to wait for guest-fstrim", &error))? {
+                Some(lock) => Some(lock),
+                None => return Err(CommandError::new("file systems are being trimmed by guest-fstrim")),
+            }
+        }
+    };
     let hooks = hooks::list(&config)?;
     let plan = plan::make(&*shared.kernel, &config, names)?;
     let abort = Abort::new().map_err(|error| CommandError::os("failed to make an eventfd", &error))?;
@@ -147,7 +160,7 @@ fn prepare(shared: &Shared, names: Option<&[&str]>, deadline: Option<Instant>) -
     });
     let synced = synced.collect();
     let session = Session::new(config, entries, hooks);
-    Ok(Session { left: plan.left, synced, deadline, abort: Some(Arc::new(abort)), lock, ..session })
+    Ok(Session { left: plan.left, synced, deadline, abort: Some(Arc::new(abort)), lock, trim_lock, ..session })
 }
 
 /// Makes a planned freeze the one that is under way.

@@ -7,6 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock, statfs};
 use rustix::io::Errno;
@@ -19,6 +21,10 @@ const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58F6];
 const PLAN: &str = "fsfreeze.plan";
 const NOTICE: &str = "fsfreeze.notice";
 const LOCK: &str = "fsfreeze.lock";
+/// The set `storage` holds this one while it trims.
+const TRIM_LOCK: &str = "fstrim.lock";
+/// How often that is looked at. It is seldom held, and nothing waits for the freeze but its client.
+const TRIM_POLL: Duration = Duration::from_millis(20);
 
 /// The format of the plan. A plan of another one is not understood.
 const FORMAT: u32 = 1;
@@ -117,7 +123,23 @@ impl Store {
 
     /// Marks a freeze as under way. `None`: another living process has one.
     pub fn lock(&self) -> io::Result<Option<Lock>> {
-        let file = options().create(true).truncate(false).open(self.directory.join(LOCK))?;
+        self.take_lock(LOCK)
+    }
+
+    /// Waits for `guest-fstrim` to end, but no longer than `patience`, and keeps it from beginning. `None`: it goes on.
+    pub fn lock_out_trim(&self, patience: Duration) -> io::Result<Option<Lock>> {
+        let until = Instant::now() + patience;
+        loop {
+            let lock = self.take_lock(TRIM_LOCK)?;
+            if lock.is_some() || Instant::now() >= until {
+                return Ok(lock);
+            }
+            thread::sleep(TRIM_POLL);
+        }
+    }
+
+    fn take_lock(&self, name: &str) -> io::Result<Option<Lock>> {
+        let file = options().create(true).truncate(false).open(self.directory.join(name))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Lock(file))),
             Err(Errno::WOULDBLOCK) => Ok(None),

@@ -131,6 +131,8 @@ pub struct Session {
     pub memory: Option<Box<dyn Send>>,
     /// Keeps other agents from taking the freeze over.
     pub lock: Option<Lock>,
+    /// Keeps file systems from being trimmed.
+    pub trim_lock: Option<Lock>,
     /// Why and since when it is being thawed.
     pub thawing: Option<Thawing>,
     /// How it ended.
@@ -213,6 +215,7 @@ impl Session {
             abort: None,
             memory: None,
             lock: None,
+            trim_lock: None,
             thawing: None,
             ended: None,
         }

@@ -27,7 +27,7 @@ use crate::stop_points::reach;
 const MOST_THAWS: usize = 1000;
 
 /// What a freeze holds on to until its end.
-type Rest = (Vec<Arc<OwnedFd>>, Option<Lock>, Option<Arc<Abort>>);
+type Rest = (Vec<Arc<OwnedFd>>, [Option<Lock>; 2], Option<Arc<Abort>>);
 
 /// One thing to do.
 enum Task {
@@ -254,7 +254,7 @@ impl State {
         }
         session.lease_end = None;
         let mounted: Vec<_> = session.entries.iter_mut().filter_map(|entry| entry.mounted.take()).collect();
-        Some((mounted, session.lock.take(), session.abort.take()))
+        Some((mounted, [session.lock.take(), session.trim_lock.take()], session.abort.take()))
     }
 }
 

@@ -4,7 +4,7 @@ use guestd_sdk::LogLevel;
 use rustix::io::Errno;
 use serde_json::json;
 
-use super::fake::{World, call, freeze, freeze_list, mount_of, report, status, thaw};
+use super::fake::{World, call, eventually, freeze, freeze_list, mount_of, report, status, thaw};
 use crate::kernel::OpenError;
 
 #[test]
@@ -306,4 +306,26 @@ fn the_report_of_an_agent_that_froze_nothing_is_short() {
     let world = World::new();
     let kit = world.start();
     assert_eq!(report(&kit), json!({"status": "thawed", "thawed-by-itself": false}));
+}
+
+#[test]
+fn nothing_is_frozen_while_file_systems_are_trimmed_and_nothing_trimmed_while_a_freeze_is_under_way() {
+    let world = World::new();
+    let kit = world.start();
+    let path = world.plan_file().with_file_name("fstrim.lock");
+    let open = || std::fs::File::options().create(true).append(true).open(&path).unwrap();
+    let trimming = open();
+    rustix::fs::flock(&trimming, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    let error = Err("file systems are being trimmed by guest-fstrim".to_owned());
+    assert_eq!(freeze_list(&kit, &["/a"]), error);
+    assert_eq!(status(&kit), "thawed");
+    drop(trimming);
+    assert_eq!(freeze_list(&kit, &["/a"]), Ok(json!(1)));
+    let late = open();
+    let taken = rustix::fs::flock(&late, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    assert_eq!(taken, Err(rustix::io::Errno::WOULDBLOCK));
+    assert_eq!(thaw(&kit), Ok(json!(1)));
+    eventually("the lock is free", || {
+        rustix::fs::flock(&late, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
+    });
 }
