@@ -20,6 +20,7 @@ Usage: bench [OPTION]...
   --cpu N                 the processor that agent and client share (the last one)
   --only TEXT             only the groups whose name has this in it: ping, info, files, commands, exec, start, memory;
                           may be repeated
+  --fastest               the fastest call of a round instead of the median: for a machine that does other work as well
   --pinned-only           leaves out the second table, of agent and client on any processor
   --command NAME JSON     a row more: the time of that command with these arguments; may be repeated
   --markdown FILE         writes the tables as Markdown
@@ -36,6 +37,7 @@ pub struct Options {
     pub cpu: Option<usize>,
     pub only: Vec<String>,
     pub unpinned: bool,
+    pub fastest: bool,
     pub commands: Vec<Command>,
     pub markdown: Option<PathBuf>,
     pub json: Option<PathBuf>,
@@ -53,6 +55,7 @@ impl Options {
             cpu: None,
             only: Vec::new(),
             unpinned: true,
+            fastest: false,
             commands: Vec::new(),
             markdown: None,
             json: None,
@@ -65,6 +68,7 @@ impl Options {
                 Arg::Long("rounds") => options.rounds = arguments.value()?.parse()?,
                 Arg::Long("cpu") => options.cpu = Some(arguments.value()?.parse()?),
                 Arg::Long("only") => options.only.push(arguments.value()?.string()?),
+                Arg::Long("fastest") => options.fastest = true,
                 Arg::Long("pinned-only") => options.unpinned = false,
                 Arg::Long("command") => {
                     let execute = arguments.value()?.string()?;

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-/// The time that the threads of a process have run, in nanoseconds (Documentation/scheduler/sched-stats.rst, "/proc/<pid>/schedstat").
+/// The time that the threads of a process have run, in nanoseconds (Documentation/scheduler/sched-stats.rst, "/proc/PID/schedstat").
 /// A thread that has ended is not counted.
 pub fn cpu_time(pid: u32) -> Result<u64> {
     let mut sum = 0;

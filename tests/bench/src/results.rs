@@ -44,8 +44,23 @@ impl Results {
     }
 }
 
+/// What stands for a round: the median of its calls, or the fastest.
+#[derive(Debug, Clone, Copy)]
+pub struct Typical {
+    pub fastest: bool,
+}
+
+impl Typical {
+    /// That one of the times; 0, where there are none.
+    pub fn of(self, times: Vec<f64>) -> f64 {
+        let fastest = || times.iter().copied().min_by(f64::total_cmp);
+        let typical = if self.fastest { fastest() } else { median(times) };
+        typical.unwrap_or_default()
+    }
+}
+
 /// The middle one of the values.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }

@@ -7,11 +7,10 @@ use serde_json::json;
 
 use super::Subject;
 use crate::commands::request;
-use crate::results::median;
 
 const PROGRAMS: usize = 60;
 
-/// The median time from the request to run /bin/true to the reply that says that it has exited, in milliseconds. The
+/// The time from the request to run /bin/true to the reply that says that it has exited, in milliseconds. The
 /// status is asked for without a pause.
 pub fn measure(subject: &mut Subject<'_>) -> Result<()> {
     let arguments = json!({"path": "/bin/true"});
@@ -26,6 +25,7 @@ pub fn measure(subject: &mut Subject<'_>) -> Result<()> {
         while subject.client.call("guest-exec-status", &status)?.get("exited") != Some(&true.into()) {}
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }
-    subject.add("exec", median(times).unwrap_or_default());
+    let took = subject.typical.of(times);
+    subject.add("exec", took);
     Ok(())
 }

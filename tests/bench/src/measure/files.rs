@@ -10,7 +10,6 @@ use super::Subject;
 use crate::client::Client;
 use crate::commands::request;
 use crate::floor;
-use crate::results::median;
 use crate::server::Kind;
 
 /// A block size.
@@ -61,7 +60,7 @@ pub fn measure(subject: &mut Subject<'_>) -> Result<()> {
     close(&mut subject.client, &handle)
 }
 
-/// The throughput of a request that moves a block: the size through the median time, in megabytes a second.
+/// The throughput of a request that moves a block: the size through the time it takes, in megabytes a second.
 fn through(
     subject: &mut Subject<'_>,
     size: &Size,
@@ -83,7 +82,7 @@ fn through(
             times.push(began.elapsed().as_secs_f64());
         }
     }
-    Ok(size.bytes as f64 / 1e6 / median(times).unwrap_or(f64::INFINITY))
+    Ok(size.bytes as f64 / 1e6 / subject.typical.of(times))
 }
 
 /// Moves to the file's beginning where the block would go past its end.

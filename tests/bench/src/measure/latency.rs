@@ -6,10 +6,8 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::Subject;
-use crate::client::Client;
 use crate::commands::request;
 use crate::process;
-use crate::results::median;
 
 /// Pings of a measurement.
 const PINGS: usize = 4000;
@@ -23,16 +21,16 @@ const LONGEST: Duration = Duration::from_millis(500);
 
 /// Pings and syncs: one at a time, then as many as the server takes.
 pub fn measure(subject: &mut Subject<'_>, ping: &[u8]) -> Result<()> {
-    round_trip(&mut subject.client, ping, PINGS / 10)?;
+    round_trip(subject, ping, PINGS / 10)?;
     let before = process::cpu_time(subject.server.pid())?;
-    let took = round_trip(&mut subject.client, ping, PINGS)?;
+    let took = round_trip(subject, ping, PINGS)?;
     let after = process::cpu_time(subject.server.pid())?;
     subject.add("ping", took);
     subject.add("cpu", after.saturating_sub(before) as f64 / 1e3 / PINGS as f64);
 
     let sync = request("guest-sync", &json!({"id": 1_234_567}));
-    round_trip(&mut subject.client, &sync, PINGS / 10)?;
-    let took = round_trip(&mut subject.client, &sync, PINGS)?;
+    round_trip(subject, &sync, PINGS / 10)?;
+    let took = round_trip(subject, &sync, PINGS)?;
     subject.add("sync", took);
 
     let batch = ping.repeat(BATCH);
@@ -49,21 +47,21 @@ pub fn measure_command(subject: &mut Subject<'_>, row: &str, request: &[u8]) -> 
         return Ok(());
     }
     let began = Instant::now();
-    round_trip(&mut subject.client, request, CALLS / 100)?;
+    round_trip(subject, request, CALLS / 100)?;
     let once = began.elapsed() / (CALLS / 100) as u32;
     let count = (LONGEST.as_nanos() / once.as_nanos().max(1)) as usize;
-    let took = round_trip(&mut subject.client, request, count.clamp(5, CALLS))?;
+    let took = round_trip(subject, request, count.clamp(5, CALLS))?;
     subject.add(row, took);
     Ok(())
 }
 
-/// The median time of a request and its reply, in microseconds.
-fn round_trip(client: &mut Client, request: &[u8], count: usize) -> Result<f64> {
+/// The time of a request and its reply, in microseconds.
+fn round_trip(subject: &mut Subject<'_>, request: &[u8], count: usize) -> Result<f64> {
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let began = Instant::now();
-        client.succeed(request)?;
+        subject.client.succeed(request)?;
         times.push(began.elapsed().as_nanos() as f64 / 1e3);
     }
-    Ok(median(times).unwrap_or_default())
+    Ok(subject.typical.of(times))
 }

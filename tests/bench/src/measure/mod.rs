@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::client::Client;
 use crate::commands::{Commands, request};
 use crate::options::Options;
-use crate::results::{Placement, Results};
+use crate::results::{Placement, Results, Typical};
 use crate::server::{Kind, Server};
 
 /// What is measured, and where.
@@ -30,6 +30,7 @@ struct Subject<'s> {
     server: Server,
     client: Client,
     placement: Placement,
+    typical: Typical,
     results: &'s mut Results,
 }
 
@@ -51,6 +52,15 @@ impl Plan<'_> {
         Ok(())
     }
 
+    fn subject<'s>(&self, kind: Kind, ping: &[u8], results: &'s mut Results) -> Result<Subject<'s>> {
+        let (server, client, _) = Server::start(kind, self.options, ping)?;
+        Ok(Subject { kind, server, client, placement: self.placement, typical: self.typical(), results })
+    }
+
+    fn typical(&self) -> Typical {
+        Typical { fastest: self.options.fastest }
+    }
+
     fn measure(&self, kind: Kind, results: &mut Results) -> Result<()> {
         let ping = request("guest-ping", &json!({}));
         let wants = |group| self.options.wants(group);
@@ -59,11 +69,9 @@ impl Plan<'_> {
             start::measure(self, kind, &ping, results)?;
         }
         if wants("memory") && is_agent && self.placement == Placement::Pinned {
-            let (server, client, _) = Server::start(kind, self.options, &ping)?;
-            memory::measure(&mut Subject { kind, server, client, placement: self.placement, results }, self.commands)?;
+            memory::measure(&mut self.subject(kind, &ping, results)?, self.commands)?;
         }
-        let (server, client, _) = Server::start(kind, self.options, &ping)?;
-        let mut subject = Subject { kind, server, client, placement: self.placement, results };
+        let mut subject = self.subject(kind, &ping, results)?;
         if wants("ping") {
             latency::measure(&mut subject, &ping)?;
         }

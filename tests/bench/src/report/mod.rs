@@ -90,13 +90,13 @@ fn line(row: &Row, placement: Placement, results: &Results) -> Option<Line> {
     }
     let to = |other: Kind| Some(median(Kind::Guestd)? / median(other)?);
     let verdict = |target: &Target| match *target {
-        Target::AtMost(limit) => {
+        Target::Most(limit) => {
             Verdict { target: format!("<= {limit} x"), met: to(Kind::QemuGa).map(|ratio| ratio <= limit) }
         }
-        Target::AtLeast(limit) => {
+        Target::Least(limit) => {
             Verdict { target: format!(">= {limit} x"), met: to(Kind::QemuGa).map(|ratio| ratio >= limit) }
         }
-        Target::AtMostOfFloor(limit) => {
+        Target::FloorTimes(limit) => {
             Verdict { target: format!("<= {limit} x floor"), met: to(Kind::Floor).map(|ratio| ratio <= limit) }
         }
     };
