@@ -48,7 +48,7 @@ pub fn vendor_plugin_by(label: &str, with: &Path, changes: &[(&str, &str, &str)]
     copy_tree(&tree, &["plugin-api", "examples/vendor-plugin"], changes);
     write_root(&tree, "members = [\"plugin-api/abi\", \"plugin-api/sdk\"]");
     let target = tree.join("target");
-    cargo(with, &tree.join("examples/vendor-plugin"), &target, &["build", "--quiet", "--offline"]);
+    cargo(with, &tree.join("examples/vendor-plugin"), &target, &["build", "--quiet"]);
     target.join("debug/libexample_greeter.so")
 }
 
@@ -59,7 +59,7 @@ pub fn daemon_with(label: &str, changes: &[(&str, &str, &str)]) -> PathBuf {
     copy_tree(&tree, &["plugin-api", "host"], changes);
     write_root(&tree, "members = [\"host\", \"plugin-api/abi\", \"plugin-api/sdk\"]");
     let target = tree.join("target");
-    cargo("cargo", &tree, &target, &["build", "--quiet", "--offline", "-p", "guestd"]);
+    cargo("cargo", &tree, &target, &["build", "--quiet", "-p", "guestd"]);
     target.join("debug/guestd")
 }
 
@@ -68,6 +68,10 @@ fn write_root(tree: &Path, members: &str) {
     let root = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
     let lines: Vec<_> = root.lines().map(|line| if line.starts_with("members = ") { members } else { line }).collect();
     write_if_changed(&tree.join("Cargo.toml"), &lines.join("\n"));
+    // The same versions as the workspace's, which are there already; cargo then strikes what this tree does not need.
+    if !tree.join("Cargo.lock").exists() {
+        fs::copy(workspace().join("Cargo.lock"), tree.join("Cargo.lock")).unwrap();
+    }
 }
 
 fn copy_tree(to: &Path, parts: &[&str], changes: &[(&str, &str, &str)]) {
