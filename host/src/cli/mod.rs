@@ -18,7 +18,7 @@ use crate::daemon;
 use crate::registry::Registry;
 
 /// What the command line says of the daemon, in qemu-ga's words. `qemu-ga.conf` says the same.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Flags {
     /// `-c`: a configuration file.
     pub config: Option<String>,

@@ -1,26 +1,12 @@
 //! `qemu-ga.conf`, a key file as GLib reads it: `[general]` and `key=value` lines.
 
 use super::ConfigError;
+use crate::cli::Flags;
 
-/// What the file may say, each as it was written.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct KeyFile {
-    pub daemon: Option<bool>,
-    pub method: Option<String>,
-    pub path: Option<String>,
-    pub logfile: Option<String>,
-    pub pidfile: Option<String>,
-    pub fsfreeze_hook: Option<String>,
-    pub statedir: Option<String>,
-    pub verbose: Option<bool>,
-    pub retry_path: Option<bool>,
-    pub block_rpcs: Option<String>,
-    pub allow_rpcs: Option<String>,
-}
-
-/// Reads the text of the file called `name`. Fails on anything that is not understood.
-pub fn parse(name: &str, text: &str) -> Result<KeyFile, ConfigError> {
-    let mut file = KeyFile::default();
+/// Reads the text of the file called `name`, which says what the command line can say. Fails on anything that is not
+/// understood.
+pub fn parse(name: &str, text: &str) -> Result<Flags, ConfigError> {
+    let mut file = Flags { source: name.to_owned(), ..Flags::default() };
     let mut group: Option<&str> = None;
     for (index, line) in text.lines().enumerate() {
         let at = |what: String| ConfigError(format!("{name}:{}: {what}", index + 1));
@@ -46,18 +32,18 @@ pub fn parse(name: &str, text: &str) -> Result<KeyFile, ConfigError> {
         };
         match key.trim_end() {
             // QEMU's manual spells it the second way.
-            "daemon" | "daemonize" => file.daemon = Some(boolean(&value)?),
+            "daemon" | "daemonize" => file.daemonize = Some(boolean(&value)?),
             "method" => file.method = Some(value),
             "path" => file.path = Some(value),
             "logfile" => file.logfile = Some(value),
             "pidfile" => file.pidfile = Some(value),
-            "fsfreeze-hook" => file.fsfreeze_hook = Some(value),
+            "fsfreeze-hook" => file.fsfreeze_hook = Some(Some(value)),
             "statedir" => file.statedir = Some(value),
             "verbose" => file.verbose = Some(boolean(&value)?),
             "retry-path" => file.retry_path = Some(boolean(&value)?),
             // The second name is the one of qemu-ga before 8.0.
-            "block-rpcs" | "blacklist" => file.block_rpcs = Some(value),
-            "allow-rpcs" => file.allow_rpcs = Some(value),
+            "block-rpcs" | "blacklist" => file.block_rpcs = vec![value],
+            "allow-rpcs" => file.allow_rpcs = vec![value],
             other => {
                 let known = [
                     "daemon",
@@ -108,10 +94,11 @@ mod tests {
     fn a_file_is_read_with_comments_blanks_and_escapes() {
         let text = "# comment\n\n [general] \n daemon = 1\npath=/a\\sb\nverbose=false\nblock-rpcs=guest-a, guest-b\n";
         let file = parse("x.conf", text).unwrap();
-        assert_eq!((file.daemon, file.verbose), (Some(true), Some(false)));
+        assert_eq!((file.daemonize, file.verbose), (Some(true), Some(false)));
         assert_eq!(file.path.as_deref(), Some("/a b"));
-        assert_eq!(file.block_rpcs.as_deref(), Some("guest-a, guest-b"));
-        assert_eq!(parse("x.conf", "").unwrap(), KeyFile::default());
+        assert_eq!(file.block_rpcs, ["guest-a, guest-b"]);
+        let empty = Flags { source: "x.conf".to_owned(), ..Flags::default() };
+        assert_eq!(parse("x.conf", "").unwrap(), empty);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use guestd_abi::LogLevel;
 use guestd_sdk::errno_text;
 use serde_json::{Map, Value};
 
-use super::key_file::{self, KeyFile};
+use super::key_file;
 use super::toml_file::{self, TomlFile};
 use super::{
     ChannelSettings, CommandSettings, ConfigError, ListEntry, LogSettings, Method, PluginSettings, ProtocolSettings,
@@ -51,7 +51,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigError> {
         && let Some(text) = read(&path, required)?
     {
         let name = path.display().to_string();
-        apply_key_file(&mut settings, key_file::parse(&name, &text)?, &name)?;
+        apply_flags(&mut settings, &key_file::parse(&name, &text)?)?;
     }
     apply_flags(&mut settings, sources.flags)?;
     finish(&mut settings)?;
@@ -196,25 +196,6 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
             }
         }
     }
-}
-
-fn apply_key_file(settings: &mut Settings, file: KeyFile, name: &str) -> Result<(), ConfigError> {
-    let flags = Flags {
-        method: file.method,
-        path: file.path,
-        logfile: file.logfile,
-        pidfile: file.pidfile,
-        fsfreeze_hook: file.fsfreeze_hook.map(Some),
-        statedir: file.statedir,
-        verbose: file.verbose,
-        daemonize: file.daemon,
-        retry_path: file.retry_path,
-        block_rpcs: file.block_rpcs.into_iter().collect(),
-        allow_rpcs: file.allow_rpcs.into_iter().collect(),
-        source: name.to_owned(),
-        ..Flags::default()
-    };
-    apply_flags(settings, &flags)
 }
 
 /// What the command line says, or `qemu-ga.conf` in the same words.
