@@ -78,7 +78,7 @@ fn libraries_in(directory: &Path) -> Result<Vec<PathBuf>, String> {
 
 fn look_at(path: &Path) -> Result<Found, String> {
     let (file, metadata) = open_trusted(path)?;
-    let manifest = elf::read_manifest(file)?;
+    let manifest = elf::read_manifest(file, metadata.len())?;
     if manifest.abi.0 != VERSION.0 {
         let ((major, minor), (our_major, our_minor)) = (manifest.abi, VERSION);
         return Err(format!("is built for boundary {major}.{minor}, and this daemon has {our_major}.{our_minor}"));
