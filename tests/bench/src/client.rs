@@ -22,8 +22,14 @@ pub struct Client {
 }
 
 impl Client {
+    /// The buffer of a client, every page of which has been written to, so that none is missing later. It takes longer to
+    /// make than an agent to start.
+    pub fn buffer() -> Vec<u8> {
+        vec![1; ROOM]
+    }
+
     /// Connects to a socket that may not be there yet; it is tried about every 20 us.
-    pub fn connect(path: &Path) -> Result<Self> {
+    pub fn connect(path: &Path, buffer: Vec<u8>) -> Result<Self> {
         let until = Instant::now() + PATIENCE;
         let stream = loop {
             match UnixStream::connect(path) {
@@ -33,15 +39,11 @@ impl Client {
             }
         };
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { stream, buffer })
     }
 
     /// Sends a request and returns the line of its reply.
     pub fn ask(&mut self, request: &[u8]) -> Result<&[u8]> {
-        if self.buffer.is_empty() {
-            // Written to, so that no page of it is missing later.
-            self.buffer = vec![1; ROOM];
-        }
         self.stream.write_all(request)?;
         let mut length = 0;
         loop {

@@ -50,10 +50,11 @@ impl Server {
         let socket = dir.path().join("s");
         let mut command = command(kind, options, dir.path(), &socket)?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let buffer = Client::buffer();
         let began = Instant::now();
         let child = command.spawn().with_context(|| format!("{kind} cannot be started"))?;
         let server = Self { dir, child };
-        let mut client = Client::connect(&socket).with_context(|| kind.to_string())?;
+        let mut client = Client::connect(&socket, buffer).with_context(|| kind.to_string())?;
         client.succeed(ping)?;
         Ok((server, client, began.elapsed()))
     }

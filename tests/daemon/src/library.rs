@@ -90,6 +90,13 @@ fn copy_tree(to: &Path, parts: &[&str], changes: &[(&str, &str, &str)]) {
             }
             write_if_changed(&to.join(relative), &text);
         }
+        // What was there when the tree was last copied, and is no more.
+        for copy in files_below(&to.join(part)) {
+            let original = workspace().join(copy.strip_prefix(to).unwrap());
+            if !original.exists() && copy.file_name() != Some(OsStr::new("Cargo.lock")) {
+                fs::remove_file(&copy).unwrap();
+            }
+        }
     }
     assert_eq!(made, changes.len(), "some changes are for files that do not exist");
 }

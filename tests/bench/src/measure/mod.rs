@@ -69,7 +69,8 @@ impl Plan<'_> {
             start::measure(self, kind, &ping, results)?;
         }
         if wants("memory") && is_agent && self.placement == Placement::Pinned {
-            memory::measure(&mut self.subject(kind, &ping, results)?, self.commands)?;
+            memory::measure_sets(&mut self.subject(kind, &ping, results)?, self.commands)?;
+            memory::measure_large(&mut self.subject(kind, &ping, results)?)?;
         }
         let mut subject = self.subject(kind, &ping, results)?;
         if wants("ping") {
