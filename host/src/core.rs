@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::config::Settings;
 use crate::logging::log;
+use crate::memory;
 use crate::policy::{Policy, Verdict};
 use crate::registry::{Command, Registry};
 use crate::state::State;
@@ -27,6 +28,7 @@ pub struct Core {
     /// Held while the gate is opened or closed.
     gate: Mutex<()>,
     state: State,
+    memory: memory::Keeper,
     facts: String,
 }
 
@@ -79,6 +81,7 @@ impl Core {
             frozen: AtomicBool::new(false),
             gate: Mutex::new(()),
             state,
+            memory: memory::Keeper::default(),
         }
     }
 
@@ -96,6 +99,11 @@ impl Core {
     /// The state directory.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What gives back memory that is no longer used.
+    pub fn memory(&self) -> &memory::Keeper {
+        &self.memory
     }
 
     /// Facts for plugins, as JSON.

@@ -1,19 +1,23 @@
 //! From a request to its outcome: policy, routing, and the liveness rule.
 //!
-//! A command that says it is instant runs in place. Every other runs on a worker thread with a deadline: past it the client
-//! is answered with an error, and the set is busy until the call comes back.
+//! A command that says it is instant runs in place, and so does one that is often instant, unless it hands its request back. Every
+//! other runs on a worker thread with a deadline: past it the client is answered with an error, and the set is busy until the call
+//! comes back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use guestd_abi::{CallError, RResult, RVec, Reply, Request, command_flags};
-use tokio::task::JoinHandle;
+use guestd_abi::{CallError, PluginBox, RVec, Reply, Request, command_flags, reply_flags, request_flags};
+use tokio::sync::oneshot;
 
+use crate::answers::Answers;
 use crate::core::Core;
+use crate::memory;
 use crate::policy::{Reason, Verdict};
 use crate::registry::{Command, Set};
 use crate::services;
-use crate::wire::{Envelope, is_value};
+use crate::wire::Envelope;
+use crate::workers::Workers;
 
 /// What a request comes to.
 pub struct Outcome {
@@ -33,7 +37,7 @@ pub enum Begun {
 
 /// A call on a worker.
 pub struct Running {
-    worker: JoinHandle<Result<Reply, CallError>>,
+    worker: oneshot::Receiver<Result<Reply, CallError>>,
     set: Arc<Set>,
     command: String,
     id: Option<Vec<u8>>,
@@ -45,6 +49,8 @@ pub struct Running {
 #[derive(Clone)]
 pub struct Dispatcher {
     core: Arc<Core>,
+    workers: Arc<Workers>,
+    answers: Arc<Answers>,
 }
 
 fn error(class: &str, desc: String) -> CallError {
@@ -58,7 +64,12 @@ fn generic(desc: String) -> CallError {
 impl Dispatcher {
     /// A dispatcher for the daemon's shared part.
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core }
+        Self { core, workers: Arc::default(), answers: Arc::default() }
+    }
+
+    /// What gives back the memory of large messages.
+    pub fn memory(&self) -> &memory::Keeper {
+        self.core.memory()
     }
 
     /// Whether a request may overtake one that still runs on its channel.
@@ -78,15 +89,20 @@ impl Dispatcher {
         };
         let deadline = view.deadline(&name, command);
         let deadline_ms = deadline.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX));
-        let request =
-            Request { buf: RVec::from(text), args_at: arguments.start, args_len: arguments.len(), deadline_ms };
-        if command.has(command_flags::INSTANT)
+        let mut request = Request {
+            buf: RVec::from(text),
+            args_at: arguments.start,
+            args_len: arguments.len(),
+            deadline_ms,
+            flags: 0,
+        };
+        if command.has(command_flags::INSTANT | command_flags::OFTEN_INSTANT)
             && let Some(Ok(plugin)) = command.set.started()
         {
-            let since = Instant::now();
-            let result = checked(&name, plugin.call(command.index, request));
-            audit(&name, &command.set, &result, since);
-            return Begun::Done(Outcome { result, id });
+            match self.in_place(&name, command, plugin, request) {
+                Ok(result) => return Begun::Done(Outcome { result, id }),
+                Err(handed_back) => request = handed_back,
+            }
         }
         if let Some((running, for_how_long)) = command.set.busy_with() {
             let desc = format!(
@@ -99,6 +115,29 @@ impl Dispatcher {
         Begun::Running(self.on_worker(name, command, request, id, deadline))
     }
 
+    /// Makes a call on this thread; `Err`: the request was handed back.
+    fn in_place(
+        &self,
+        name: &str,
+        command: &Command,
+        plugin: &PluginBox,
+        mut request: Request,
+    ) -> Result<Result<Reply, CallError>, Request> {
+        let since = Instant::now();
+        let (args_at, args_len, deadline_ms) = (request.args_at, request.args_len, request.deadline_ms);
+        if command.has(command_flags::OFTEN_INSTANT) {
+            request.flags = request_flags::IN_PLACE;
+        }
+        let result = match plugin.call(command.index, request).into_result() {
+            Ok(reply) if command.has(command_flags::OFTEN_INSTANT) && reply.flags & reply_flags::HANDED_BACK != 0 => {
+                return Err(Request { buf: reply.body, args_at, args_len, deadline_ms, flags: 0 });
+            }
+            answer => self.answers.check(name, answer),
+        };
+        audit(name, &command.set, &result, since);
+        Ok(result)
+    }
+
     fn on_worker(
         &self,
         name: String,
@@ -109,10 +148,10 @@ impl Dispatcher {
     ) -> Running {
         let since = Instant::now();
         let (core, set, index) = (Arc::clone(&self.core), Arc::clone(&command.set), command.index);
-        let call = name.clone();
-        let worker = tokio::task::spawn_blocking(move || {
+        let (call, answers) = (name.clone(), Arc::clone(&self.answers));
+        let worker = self.workers.run(move || {
             let result = match start(&core, &set) {
-                Ok(plugin) => checked(&call, plugin.call(index, request)),
+                Ok(plugin) => answers.check(&call, plugin.call(index, request).into_result()),
                 Err(error) => Err(error.clone()),
             };
             audit(&call, &set, &result, since);
@@ -126,8 +165,11 @@ impl Dispatcher {
 pub fn start<'s>(core: &Arc<Core>, set: &'s Set) -> Result<&'s guestd_abi::PluginBox, &'s CallError> {
     let first = set.started().is_none();
     let started = set.start(|| services::handle(core, set.name()));
-    if first && started.is_err() {
-        core.commands_changed();
+    if first {
+        core.memory().note_use();
+        if started.is_err() {
+            core.commands_changed();
+        }
     }
     started.as_ref()
 }
@@ -147,7 +189,7 @@ impl Running {
         };
         let result = match ended {
             Some(Ok(result)) => result,
-            Some(Err(lost)) => Err(generic(format!("The worker of {command} was lost: {lost}"))),
+            Some(Err(_)) => Err(generic(format!("The worker of {command} was lost"))),
             None => Err(leave_overdue(worker, set, command, since, deadline.unwrap_or_default())),
         };
         Outcome { result, id }
@@ -156,7 +198,7 @@ impl Running {
 
 /// Leaves a call that is past its deadline to itself, and returns what its client is told.
 fn leave_overdue(
-    worker: JoinHandle<Result<Reply, CallError>>,
+    worker: oneshot::Receiver<Result<Reply, CallError>>,
     set: Arc<Set>,
     command: String,
     since: Instant,
@@ -191,22 +233,6 @@ fn refusal(name: &str, verdict: Verdict) -> CallError {
             error("CommandNotFound", format!("The command {name} has not been found"))
         }
     }
-}
-
-/// A plugin's answer, if it is one line of JSON.
-fn checked(command: &str, answer: RResult<Reply, CallError>) -> Result<Reply, CallError> {
-    let mut reply = answer.into_result()?;
-    if !is_value(&reply.body) {
-        tracing::error!("{command} has answered what is not JSON");
-        return Err(generic(format!("Command {command} has answered what is not JSON")));
-    }
-    if memchr::memchr2(b'\n', b'\r', &reply.body).is_some() {
-        // Outside of strings a line break is white space, and inside it is not JSON.
-        for byte in reply.body.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
-            *byte = b' ';
-        }
-    }
-    Ok(reply)
 }
 
 fn audit(command: &str, set: &Set, result: &Result<Reply, CallError>, since: Instant) {

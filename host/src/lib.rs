@@ -6,6 +6,7 @@
 //! [`state`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod answers;
 pub mod channel;
 pub mod cli;
 pub mod config;
@@ -19,3 +20,4 @@ pub mod registry;
 pub mod services;
 pub mod state;
 pub mod wire;
+pub mod workers;

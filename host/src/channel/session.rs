@@ -45,8 +45,6 @@ pub struct Session<'s> {
     bytes_waiting: usize,
     /// The client sends no more.
     ended: bool,
-    /// When the memory that a large message took is given back.
-    give_back_at: Option<Instant>,
 }
 
 struct Current {
@@ -71,7 +69,6 @@ impl<'s> Session<'s> {
             waiting: VecDeque::new(),
             bytes_waiting: 0,
             ended: false,
-            give_back_at: None,
         }
     }
 
@@ -157,9 +154,9 @@ impl<'s> Session<'s> {
         }
     }
 
-    fn note_size(&mut self, bytes: usize) {
+    fn note_size(&self, bytes: usize) {
         if bytes >= memory::LARGE {
-            self.give_back_at = Some(Instant::now() + memory::KEPT_FOR);
+            self.dispatcher.memory().note_use();
         }
     }
 
@@ -252,11 +249,6 @@ impl<'s> Session<'s> {
                 Ok(())
             }
             () = sleep_until(overtake_at.unwrap_or_else(Instant::now).into()), if overtake_at.is_some() => Ok(()),
-            () = sleep_until(self.give_back_at.unwrap_or_else(Instant::now).into()), if self.give_back_at.is_some() => {
-                self.give_back_at = None;
-                memory::give_back();
-                Ok(())
-            }
             result = self.stream.writable(), if wants_write => result,
             result = self.stream.readable(), if wants_read => {
                 result?;
@@ -273,14 +265,6 @@ impl<'s> Session<'s> {
                 Ok(())
             }
             Err(error) => Err(error),
-        }
-    }
-}
-
-impl Drop for Session<'_> {
-    fn drop(&mut self) {
-        if self.give_back_at.is_some() {
-            memory::give_back();
         }
     }
 }

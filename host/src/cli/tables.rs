@@ -81,6 +81,7 @@ pub fn commands(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
                 "enabled": verdict(view, name, command) == Verdict::Answered,
                 "success-response": !command.has(command_flags::NO_SUCCESS_RESPONSE),
                 "instant": command.has(command_flags::INSTANT),
+                "often-instant": command.has(command_flags::OFTEN_INSTANT),
                 "while-frozen": command.has(command_flags::FREEZE_SAFE),
                 "deadline-ms": view.deadline(name, command).map(|limit| limit.as_millis() as u64),
             })

@@ -22,10 +22,6 @@ use crate::memory;
 use crate::registry::{Registry, Set};
 use crate::state::State;
 
-/// The most worker threads: as many commands can hang before no other is carried out.
-const MOST_WORKERS: usize = 64;
-/// How long an idle worker is kept for the next command.
-const WORKER_KEPT: Duration = Duration::from_secs(10);
 /// How long plugins may take to undo what must not outlive the daemon, as a freeze.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How long the last log lines may take.
@@ -46,9 +42,7 @@ pub fn run(settings: Settings, load: Load<'_>) -> Result<ExitCode, String> {
     let core = Arc::new(Core::new(view, state));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(MOST_WORKERS)
-        .thread_keep_alive(WORKER_KEPT)
-        .thread_name("worker")
+        .thread_name("plugin life")
         .build()
         .map_err(|error| format!("the runtime cannot be started: {error}"))?;
     let local = LocalSet::new();
@@ -96,6 +90,9 @@ async fn serve(core: &Arc<Core>, load: Load<'_>, background: Option<background::
     for channel in channels {
         tokio::task::spawn_local(channel.serve(dispatcher.clone()));
     }
+    let keeper = Arc::clone(core);
+    tokio::task::spawn_local(async move { keeper.memory().serve().await });
+    core.memory().note_use();
     if let Some(background) = background {
         background.report_ready()?;
     }

@@ -8,13 +8,38 @@ use super::grammar::{Grammar, Token};
 use super::scan::plain_content;
 use super::strings;
 
-/// Whether this is the text of one JSON value. Long strings, as files in base64, are looked at many bytes at a time.
-pub fn is_value(text: &[u8]) -> bool {
-    let mut grammar = Grammar::new();
+/// Whether this is the text of one JSON value; if so, it is one line afterwards. Long strings, as files in base64, are looked
+/// at many bytes at a time.
+pub fn to_line(text: &mut [u8]) -> bool {
+    let Some(breaks) = judge(text) else { return false };
+    if breaks == Breaks::Some {
+        // Outside of strings a line break is white space, and inside it is not JSON.
+        for byte in text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
+            *byte = b' ';
+        }
+    }
+    true
+}
+
+/// Whether a value has line breaks in its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Breaks {
+    None,
+    Some,
+}
+
+/// Judges a text; `None`: it is not one JSON value.
+fn judge(text: &[u8]) -> Option<Breaks> {
+    let (mut grammar, mut breaks) = (Grammar::new(), Breaks::None);
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         let token = match byte {
-            b' ' | b'\t' | b'\n' | b'\r' => {
+            b' ' | b'\t' => {
+                at += 1;
+                continue;
+            }
+            b'\n' | b'\r' => {
+                breaks = Breaks::Some;
                 at += 1;
                 continue;
             }
@@ -28,18 +53,17 @@ pub fn is_value(text: &[u8]) -> bool {
             _ => Token::Scalar,
         };
         let end = match token {
-            Token::String => string_end(text, at),
-            Token::Scalar => scalar_end(text, at),
-            _ => Some(at + 1),
+            Token::String => string_end(text, at)?,
+            Token::Scalar => scalar_end(text, at)?,
+            _ => at + 1,
         };
-        let Some(end) = end else { return false };
         grammar.token(token, at..end);
         if grammar.has_failed() {
-            return false;
+            return None;
         }
         at = end;
     }
-    grammar.error().is_none()
+    grammar.error().is_none().then_some(breaks)
 }
 
 /// Where the string that begins at `start` ends, if it is a good one.
@@ -79,10 +103,20 @@ mod tests {
 
     #[test]
     fn json_is_told_from_what_is_not() {
-        for good in
-            ["{}", "[]", "null", " true ", "-1.5e3", "\"\"", r#"{"a":[1,{"b":"\u00e9\n"}],"c":{}}"#, "\"é\"", "[1,\n2]"]
-        {
-            assert!(is_value(good.as_bytes()), "{good}");
+        for good in [
+            "{}",
+            "[]",
+            "null",
+            " true ",
+            "-1.5e3",
+            "\"\"",
+            r#"{"a":[1,{"b":"\u00e9\n"}],"c":{}}"#,
+            "\"é\"",
+            "[1,\n2\r]",
+        ] {
+            let mut text = good.as_bytes().to_vec();
+            assert!(to_line(&mut text), "{good}");
+            assert_eq!(text, good.replace(['\n', '\r'], " ").into_bytes());
         }
         for bad in [
             "",
@@ -112,10 +146,10 @@ mod tests {
             "tru",
             "\"a\"b",
         ] {
-            assert!(!is_value(bad.as_bytes()), "{bad}");
+            assert!(judge(bad.as_bytes()).is_none(), "{bad}");
         }
-        assert!(!is_value(b"\"\xC3\""), "not UTF-8");
-        assert!(!is_value(b"\"\xFF\""), "the byte that resets a client");
+        assert!(judge(b"\"\xC3\"").is_none(), "not UTF-8");
+        assert!(judge(b"\"\xFF\"").is_none(), "the byte that resets a client");
     }
 
     #[test]
@@ -131,7 +165,7 @@ mod tests {
                 text.push(alphabet[(seed % alphabet.len() as u64) as usize]);
             }
             let expected = serde_json::from_slice::<serde_json::Value>(&text).is_ok();
-            assert_eq!(is_value(&text), expected, "{}", String::from_utf8_lossy(&text));
+            assert_eq!(judge(&text).is_some(), expected, "{}", String::from_utf8_lossy(&text));
         }
     }
 }

@@ -9,7 +9,7 @@ mod request;
 mod scan;
 mod strings;
 
-pub use check::is_value;
+pub use check::to_line;
 pub use framer::{Frame, Framer, Message};
 pub use outbox::{MAX_SLICES, Outbox};
 pub use request::{Envelope, EnvelopeError};

@@ -196,6 +196,10 @@ impl ManifestCommand {
         if command.flags & command_flags::OVERTAKES != 0 && command.flags & command_flags::INSTANT == 0 {
             return error(format!("its manifest says that {name} overtakes others but not that it is instant"));
         }
+        let both = command_flags::INSTANT | command_flags::OFTEN_INSTANT;
+        if command.flags & both == both {
+            return error(format!("its manifest says that {name} is instant, and that it is often instant"));
+        }
         Ok(command)
     }
 }
@@ -222,6 +226,7 @@ fn flag_of_name(name: &str) -> u32 {
         "FREEZE_SAFE" => command_flags::FREEZE_SAFE,
         "NO_SUCCESS_RESPONSE" => command_flags::NO_SUCCESS_RESPONSE,
         "OVERTAKES" => command_flags::OVERTAKES,
+        "OFTEN_INSTANT" => command_flags::OFTEN_INSTANT,
         _ => 0,
     }
 }
@@ -263,6 +268,7 @@ mod tests {
             ("command b 0", "command b", "without a name and a deadline"),
             ("command b 0", "command b 99999999", "the deadline"),
             ("command b 0", "command b 0 OVERTAKES", "overtakes others"),
+            ("command b 0", "command b 0 INSTANT OFTEN_INSTANT", "often instant"),
         ] {
             let text = GOOD.replacen(from, to, 1);
             let error = Manifest::parse(&text).unwrap_err().to_string();

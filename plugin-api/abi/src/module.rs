@@ -58,8 +58,12 @@ pub mod command_flags {
     /// The command is answered at once though another one still runs on its channel, whose reply is then dropped,
     /// since a client ignores what comes before this reply. Only together with [`INSTANT`].
     pub const OVERTAKES: u32 = 8;
+    /// The command seldom blocks, and knows when: it is called as an [`INSTANT`] one first, with a request that is
+    /// [`IN_PLACE`](crate::request_flags::IN_PLACE), and on a worker thread if it hands that request back. Not together with
+    /// [`INSTANT`].
+    pub const OFTEN_INSTANT: u32 = 16;
     /// Every bit that this version knows.
-    pub const KNOWN: u32 = INSTANT | FREEZE_SAFE | NO_SUCCESS_RESPONSE | OVERTAKES;
+    pub const KNOWN: u32 = INSTANT | FREEZE_SAFE | NO_SUCCESS_RESPONSE | OVERTAKES | OFTEN_INSTANT;
 }
 
 impl RootModule for PluginModRef {

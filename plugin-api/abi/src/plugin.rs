@@ -13,8 +13,9 @@ pub trait Plugin: Send + Sync + 'static {
     /// Carries out the command at `index` of [`crate::PluginMod::commands`].
     ///
     /// The plugin owns the request, the daemon the answer. A command that is not
-    /// [`INSTANT`](crate::command_flags::INSTANT) may block: it runs on a thread of its own, and past its deadline
-    /// the client is answered without it. The index is [`BY_NAME`](crate::manifest::BY_NAME) for a command that comes from
+    /// [`INSTANT`](crate::command_flags::INSTANT) may block, unless the request is
+    /// [`IN_PLACE`](crate::request_flags::IN_PLACE): it runs on a thread of its own, and past its deadline the client is
+    /// answered without it. The index is [`BY_NAME`](crate::manifest::BY_NAME) for a command that comes from
     /// the configuration. Any other `index` out of range is an error, never undefined.
     fn call(&self, index: u32, request: Request) -> RResult<Reply, CallError>;
 

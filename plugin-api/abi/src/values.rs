@@ -21,6 +21,15 @@ pub struct Request {
     /// How long the daemon waits for the answer, in milliseconds; 0: without limit. Past it the client has been
     /// told that the call failed, so a call that changes the guest should undo what it did instead of finishing.
     pub deadline_ms: u32,
+    /// A set of [`request_flags`]; unknown bits are ignored.
+    pub flags: u32,
+}
+
+/// The bits of [`Request::flags`].
+pub mod request_flags {
+    /// The call of an [`OFTEN_INSTANT`](crate::command_flags::OFTEN_INSTANT) command in the daemon's event loop: it must not
+    /// block, and may be [handed back](super::reply_flags::HANDED_BACK) instead.
+    pub const IN_PLACE: u32 = 1;
 }
 
 /// The answer to a [`Request`]: made by the plugin, owned by the daemon, freed by the plugin's deallocator.
@@ -40,6 +49,9 @@ pub mod reply_flags {
     pub const SILENT: u32 = 1;
     /// A byte 0xFF precedes the reply, as `guest-sync-delimited` demands.
     pub const DELIMITED: u32 = 2;
+    /// This is no answer: the call would have to block. `body` is the request's `buf` as it came, and the call is made again,
+    /// on a worker thread. Only where the request is [`IN_PLACE`](super::request_flags::IN_PLACE).
+    pub const HANDED_BACK: u32 = 4;
 }
 
 /// Why a call failed: made by either side, owned by the one that receives it.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use guestd_abi::{RVec, Reply, reply_flags};
+use guestd_abi::{RVec, Reply, Request, reply_flags};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
@@ -22,6 +22,12 @@ pub struct Silent;
 /// The answer is preceded by a byte 0xFF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delimited<T>(pub T);
+
+/// Hands a request back from the event loop, so that the call is made again on a thread where it may block. For commands with the
+/// flag `OFTEN_INSTANT`, while the request is [`IN_PLACE`](crate::request_flags::IN_PLACE) and nothing was done yet.
+pub fn hand_back(request: Request) -> Reply {
+    Reply { body: request.buf, flags: reply_flags::HANDED_BACK }
+}
 
 impl<T: Serialize> Answer for T {
     fn into_reply(self) -> Result<Reply, CommandError> {

@@ -214,7 +214,8 @@ impl<P: Declared> Plugin for Started<P> {
 /// deserialize from an object and that may borrow ([`args::NoArgs`](crate::args::NoArgs): there are none), and
 /// `Answer` is an [`Answer`](crate::answer::Answer). After `raw` the function gets the [`Request`](crate::Request) as it came and returns the
 /// [`Reply`](crate::Reply) itself. Flags are
-/// those of [`flags`](crate::flags); `within` is the deadline in seconds. The version is the crate's.
+/// those of [`flags`](crate::flags); `within` is the deadline in seconds. `OFTEN_INSTANT` needs a `raw` command, which hands the
+/// request back by [`hand_back`](crate::answer::hand_back). The version is the crate's.
 ///
 /// It also defines `plugin_module()`, which the test kit takes. A crate built with `panic = "abort"` is refused.
 #[macro_export]

@@ -56,7 +56,7 @@ pub use ctx::Ctx;
 pub use daemon::{CommandInfo, Daemon, HostFacts};
 pub use error::{CommandError, errno_text};
 pub use guestd_abi as abi;
-pub use guestd_abi::{LogLevel, Reply, Request, command_flags as flags};
+pub use guestd_abi::{LogLevel, Reply, Request, command_flags as flags, request_flags};
 
 /// What a plugin's source begins with: `use guestd_sdk::prelude::*;`.
 pub mod prelude {

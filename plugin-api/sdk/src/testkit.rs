@@ -15,7 +15,7 @@ use guestd_abi::abi_stable::type_level::downcasting::TD_Opaque;
 use guestd_abi::manifest::BY_NAME;
 use guestd_abi::{
     CallError, Host, Host_TO, HostArc, LogLevel, PluginBox, PluginModRef, RResult, RStr, RString, RVec, Reply, Request,
-    reply_flags,
+    reply_flags, request_flags,
 };
 use serde_json::{Value, json};
 
@@ -88,13 +88,31 @@ impl TestKit {
 
     /// Calls a command with the text of its arguments and a deadline in milliseconds, and returns the reply as it is.
     pub fn call_raw(&self, command: &str, arguments: &str, deadline_ms: u32) -> Result<Reply, CommandError> {
+        let (index, request) = self.request(command, arguments, deadline_ms);
+        as_result(self.plugin.call(index, request))
+    }
+
+    /// Calls an `OFTEN_INSTANT` command as the daemon does in its event loop; `None`: the request was handed back.
+    ///
+    /// Panics if it comes back changed, for the daemon would make the call with what it is then.
+    pub fn call_in_place(&self, command: &str, arguments: Value) -> Result<Option<Reply>, CommandError> {
+        let (index, mut request) = self.request(command, &arguments.to_string(), 0);
+        request.flags = request_flags::IN_PLACE;
+        let sent = request.buf.clone();
+        let reply = as_result(self.plugin.call(index, request))?;
+        let handed_back = reply.flags & reply_flags::HANDED_BACK != 0;
+        assert!(!handed_back || reply.body == sent, "a request must be handed back as it came");
+        Ok((!handed_back).then_some(reply))
+    }
+
+    /// A request, and the index of its command.
+    fn request(&self, command: &str, arguments: &str, deadline_ms: u32) -> (u32, Request) {
         // What is not in the table is taken for a command that comes from the configuration.
         let index = self.module.commands().iter().position(|entry| entry.name() == command);
-        let index = index.map_or(BY_NAME, |index| index as u32);
         let head = format!("{{\"execute\": {}, \"arguments\": ", Value::from(command));
         let buf = RVec::from(format!("{head}{arguments}}}").into_bytes());
-        let request = Request { buf, args_at: head.len(), args_len: arguments.len(), deadline_ms };
-        as_result(self.plugin.call(index, request))
+        let request = Request { buf, args_at: head.len(), args_len: arguments.len(), deadline_ms, flags: 0 };
+        (index.map_or(BY_NAME, |index| index as u32), request)
     }
 
     /// Whether a reply would not be sent.

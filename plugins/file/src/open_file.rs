@@ -7,6 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use nix::errno::Errno;
 
 use crate::deadline::Deadline;
+use crate::in_place::InPlace;
 
 /// What stdio reads at a time, and so the least that is asked of a file whose reads cannot be cut anywhere.
 const BLOCK: usize = 4096;
@@ -19,6 +20,7 @@ pub struct OpenFile {
     file: File,
     is_regular: bool,
     reads_ahead: bool,
+    in_place: InPlace,
     /// What was read ahead; `ahead_at` is where the part begins that no client has had yet.
     ahead: Vec<u8>,
     ahead_at: usize,
@@ -53,7 +55,44 @@ impl OpenFile {
         // Files under /proc/sys give their text in one read and nothing at another offset; their size is 0. Devices as
         // /dev/kmsg refuse a read that is smaller than a record. stdio hides both by its buffer.
         let reads_ahead = (is_regular && facts.len() == 0) || facts.file_type().is_char_device();
-        Ok(Self { file, is_regular, reads_ahead, ahead: Vec::new(), ahead_at: 0 })
+        let in_place = if is_regular && !reads_ahead { InPlace::of(&file)? } else { InPlace::impossible() };
+        Ok(Self { file, is_regular, reads_ahead, in_place, ahead: Vec::new(), ahead_at: 0 })
+    }
+
+    /// What can be done with this file without waiting.
+    pub fn in_place(&self) -> &InPlace {
+        &self.in_place
+    }
+
+    /// Reads until `buf` is full or the file ends, and returns how many bytes there are, if that can be done without waiting. `None`:
+    /// it cannot, and the position is where it was.
+    pub fn read_in_place(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut got = 0;
+        while let Some(rest) = buf.get_mut(got..)
+            && !rest.is_empty()
+        {
+            match self.in_place.read(&self.file, rest) {
+                Ok(0) => break,
+                Ok(count) => got += count,
+                Err(_) => return self.unread(got).map(|()| None),
+            }
+        }
+        Ok(Some(got))
+    }
+
+    /// Writes all of `bytes` at the position, if that can be done without waiting; returns whether it was. The position is
+    /// where it was if not.
+    pub fn write_in_place(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..)
+            && !rest.is_empty()
+        {
+            match self.in_place.write(&self.file, rest) {
+                Ok(count) if count != 0 => done += count,
+                _ => return self.unread(done).map(|()| false),
+            }
+        }
+        Ok(true)
     }
 
     /// Reads until `buf` is full, the file ends, or a read fails, as it does where there is nothing yet. Returns

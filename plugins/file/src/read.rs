@@ -3,11 +3,13 @@
 use std::io::ErrorKind;
 
 use guestd_sdk::prelude::*;
+use guestd_sdk::request_flags::IN_PLACE;
 use guestd_sdk::{answer, args};
 
 use crate::deadline::Deadline;
 use crate::handles::Files;
 use crate::huge_pages;
+use crate::in_place;
 use crate::open_file::{End, OpenFile};
 
 /// How many bytes are read if the client does not say (QEMU's manual, "QEMU Guest Agent Protocol Reference").
@@ -40,12 +42,29 @@ struct ReadArgs {
 pub fn read(ctx: &Ctx<Files>, request: Request) -> Result<Reply, CommandError> {
     let deadline = Deadline::of(&request);
     let ReadArgs { handle, count } = args::parse(args::text_of(&request)?)?;
-    drop(request);
     let count = count.unwrap_or(DEFAULT_COUNT);
-    ctx.state.with(handle, |file| match usize::try_from(count) {
-        Ok(wanted) if count <= MAX_COUNT => Ok(answer::reply_of(answer_text(file, wanted, &deadline)?)),
+    let text = ctx.state.with(handle, |file| match usize::try_from(count) {
+        Ok(wanted) if count <= MAX_COUNT => match request.flags & IN_PLACE {
+            0 => answer_text(file, wanted, &deadline).map(Some),
+            _ => answer_text_in_place(file, wanted),
+        },
         _ => Err(CommandError::new(format!("value '{count}' is invalid for argument count"))),
-    })
+    })?;
+    Ok(text.map_or_else(|| answer::hand_back(request), answer::reply_of))
+}
+
+/// The same as [`answer_text`], if the bytes can be had without waiting.
+fn answer_text_in_place(file: &mut OpenFile, wanted: usize) -> Result<Option<Vec<u8>>, CommandError> {
+    if wanted > in_place::MOST || !file.in_place().reads() {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; wanted];
+    let Some(got) = file.read_in_place(&mut bytes)? else { return Ok(None) };
+    let mut text = Vec::with_capacity(HEAD.len() + data_length(got));
+    text.extend_from_slice(HEAD);
+    base64_simd::STANDARD.encode_append(bytes.get(..got).unwrap_or_default(), &mut text);
+    push_tail(&mut text, got, got < wanted);
+    Ok(Some(text))
 }
 
 /// Reads `wanted` bytes and makes the answer's text around them, in one buffer of the right size.
@@ -77,8 +96,12 @@ fn answer_text(file: &mut OpenFile, wanted: usize, deadline: &Deadline) -> Resul
             End::Failed(_) => break,
         }
     }
-    text.extend_from_slice(format!("\", \"count\": {got}, \"eof\": {eof}}}").as_bytes());
+    push_tail(&mut text, got, eof);
     Ok(text)
+}
+
+fn push_tail(text: &mut Vec<u8>, got: usize, eof: bool) {
+    text.extend_from_slice(format!("\", \"count\": {got}, \"eof\": {eof}}}").as_bytes());
 }
 
 /// How many bytes a read is likely to give: a client may ask for megabytes of a file that has but a few.

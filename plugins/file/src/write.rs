@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
-use guestd_sdk::answer::Answer;
+use guestd_sdk::answer::{self, Answer};
 use guestd_sdk::args;
 use guestd_sdk::prelude::*;
+use guestd_sdk::request_flags::IN_PLACE;
 
 use crate::base64;
 use crate::deadline::Deadline;
 use crate::handles::Files;
+use crate::in_place;
 
 /// The arguments, without the data.
 #[derive(Deserialize)]
@@ -36,18 +38,48 @@ struct Written {
 pub fn write(ctx: &Ctx<Files>, mut request: Request) -> Result<Reply, CommandError> {
     let deadline = Deadline::of(&request);
     let (handle, count, data) = arguments(&request)?;
+    if request.flags & IN_PLACE != 0 {
+        let data = request.buf.get(data).unwrap_or_default();
+        return match write_in_place(ctx, handle, count, data)? {
+            Some(written) => reply(written),
+            None => Ok(answer::hand_back(request)),
+        };
+    }
     let data = request.buf.get_mut(data).unwrap_or_default();
     let written = ctx.state.with(handle, |file| {
-        let bytes = base64::decode_in_place(data)?;
-        let bytes = match count {
-            None => &*bytes,
-            Some(count) => usize::try_from(count)
-                .ok()
-                .and_then(|count| bytes.get(..count))
-                .ok_or_else(|| CommandError::new(format!("value '{count}' is invalid for argument count")))?,
-        };
+        let bytes = cut(base64::decode_in_place(data)?, count)?;
         file.write(bytes, &deadline).map_err(|error| CommandError::os("failed to write to file", &error))
     })?;
+    reply(written)
+}
+
+/// Writes the data if that can be done without waiting. The request's own buffer stays as it is, since it is handed back if not.
+fn write_in_place(
+    ctx: &Ctx<Files>,
+    handle: i64,
+    count: Option<i64>,
+    data: &[u8],
+) -> Result<Option<usize>, CommandError> {
+    ctx.state.with(handle, |file| {
+        if data.len() > in_place::MOST || !file.in_place().writes() {
+            return Ok(None);
+        }
+        let mut data = data.to_vec();
+        let bytes = cut(base64::decode_in_place(&mut data)?, count)?;
+        Ok(file.write_in_place(bytes)?.then_some(bytes.len()))
+    })
+}
+
+/// The bytes that the client wants written.
+fn cut(bytes: &[u8], count: Option<i64>) -> Result<&[u8], CommandError> {
+    let Some(count) = count else { return Ok(bytes) };
+    usize::try_from(count)
+        .ok()
+        .and_then(|count| bytes.get(..count))
+        .ok_or_else(|| CommandError::new(format!("value '{count}' is invalid for argument count")))
+}
+
+fn reply(written: usize) -> Result<Reply, CommandError> {
     Written { count: written, eof: false }.into_reply()
 }
 

@@ -40,6 +40,24 @@ fn a_command_past_its_deadline_is_answered_and_only_its_set_is_busy() {
 }
 
 #[test]
+fn a_request_that_is_handed_back_is_made_again_on_a_worker_once() {
+    let daemon = troubled();
+    let mut client = daemon.client();
+    // The first call starts the set, on a worker; the second is tried in place.
+    for _ in 0..2 {
+        assert_eq!(client.call("__com.example_hand-back", json!({"any": "thing"})), "on a worker");
+    }
+    for command in ["__com.example_hand-back-always", "__com.example_hand-back-instant"] {
+        let error = client.error(command, json!({}));
+        assert_eq!(error, format!("Command {command} has handed back its request where it may block"));
+    }
+    client.request("__com.example_hang", json!({}));
+    assert!(client.reply_within(AT_ONCE * 2).is_some());
+    let busy = client.error("__com.example_hand-back", json!({}));
+    assert!(busy.starts_with("The command set 'trouble' is busy"), "{busy}");
+}
+
+#[test]
 fn a_deadline_can_be_configured() {
     let daemon = Daemon::new()
         .plugin(&fixture("trouble"), "trouble.so")
@@ -210,10 +228,13 @@ fn a_client_that_does_not_read_stops_only_itself_and_costs_nothing() {
     let mut writer = silent.second();
     let sender = std::thread::spawn(move || writer.send(batch));
     other.call("guest-ping", json!({}));
-    std::thread::sleep(Duration::from_millis(500));
-    let before = daemon.cpu_time();
-    std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(daemon.cpu_time() - before, 0, "the daemon runs while nobody reads");
+    // At first it reads what the sockets hold, and after a while it gives memory back.
+    let quiet = (0..10).any(|_| {
+        let before = daemon.cpu_time();
+        std::thread::sleep(Duration::from_secs(1));
+        daemon.cpu_time() == before
+    });
+    assert!(quiet, "the daemon runs while nobody reads");
     other.call("guest-ping", json!({}));
     for _ in 0..2000 {
         assert!(silent.reply().get("return").is_some());

@@ -128,7 +128,7 @@ fn nothing_is_trimmed_once_it_is_forbidden() {
 
 #[test]
 fn the_daemons_deadline_is_kept() {
-    let request = |deadline_ms| Request { buf: Vec::new().into(), args_at: 0, args_len: 0, deadline_ms };
+    let request = |deadline_ms| Request { buf: Vec::new().into(), args_at: 0, args_len: 0, deadline_ms, flags: 0 };
     assert!(!Deadline::of(&request(0)).is_over());
     assert!(!Deadline::of(&request(u32::MAX)).is_over());
     let soon = Deadline::of(&request(1));

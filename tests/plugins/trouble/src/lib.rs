@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use guestd_sdk::answer::reply_of;
+use guestd_sdk::answer::{hand_back, reply_of};
 use guestd_sdk::prelude::*;
+use guestd_sdk::request_flags::IN_PLACE;
 
 /// `[plugins.trouble]`
 #[derive(Deserialize, Default)]
@@ -59,6 +60,18 @@ fn raw(_: &Ctx<Trouble>, request: Request) -> Result<Reply, CommandError> {
     Ok(reply_of(args.body.into_bytes()))
 }
 
+/// Hands its request back, as if it had to wait, but only in place, or always.
+fn hands_back(_: &Ctx<Trouble>, request: Request) -> Result<Reply, CommandError> {
+    match request.flags & IN_PLACE {
+        0 => Ok(reply_of(br#""on a worker""#.to_vec())),
+        _ => Ok(hand_back(request)),
+    }
+}
+
+fn always_hands_back(_: &Ctx<Trouble>, request: Request) -> Result<Reply, CommandError> {
+    Ok(hand_back(request))
+}
+
 fn fine(_: &Ctx<Trouble>, _: NoArgs) -> Result<&'static str, CommandError> {
     Ok("fine")
 }
@@ -75,6 +88,9 @@ guestd_sdk::plugin! {
         "__com.example_panic" => panics,
         "__com.example_panic-instant" [INSTANT] => panics,
         "__com.example_raw" => raw raw,
+        "__com.example_hand-back" [OFTEN_INSTANT] => raw hands_back,
+        "__com.example_hand-back-always" [OFTEN_INSTANT] => raw always_hands_back,
+        "__com.example_hand-back-instant" [INSTANT] => raw always_hands_back,
         "__com.example_fine" => fine,
     }
 }

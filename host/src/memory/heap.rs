@@ -1,13 +1,5 @@
 //! How the C library's allocator is to handle memory.
 
-use std::time::Duration;
-
-/// Messages of at least this many bytes are followed by [`give_back`].
-pub const LARGE: usize = 256 << 10;
-/// How long after a large message the memory that it took is kept for the next one. Fresh memory costs more than all else
-/// that is done with a large message: the kernel clears it and maps it page by page.
-pub const KEPT_FOR: Duration = Duration::from_millis(500);
-
 /// Keeps freed memory in the process until [`give_back`] is called, up to a limit, and in one heap.
 ///
 /// mallopt(3): at M_MMAP_THRESHOLD and above, memory is mapped and unmapped by itself, which keeps nothing; setting it also
@@ -28,7 +20,7 @@ pub fn tune() {
 
 /// Gives memory that is not in use back to the system (malloc_trim(3)).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub fn give_back() {
+pub(super) fn give_back() {
     // SAFETY: malloc_trim takes a number and may be called at any time, from any thread.
     unsafe {
         nix::libc::malloc_trim(0);
@@ -41,4 +33,4 @@ pub fn tune() {}
 
 /// Other C libraries give memory back by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub fn give_back() {}
+pub(super) fn give_back() {}

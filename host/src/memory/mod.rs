@@ -1,0 +1,64 @@
+//! What memory the daemon keeps while nobody asks it for anything.
+//!
+//! A burst of work is followed by some quiet, and then what it took is given back: free memory of the heap, and program text that
+//! will not be run again for long, as that of the daemon's start.
+
+mod heap;
+mod text;
+
+pub use heap::tune;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+
+/// Messages of at least this many bytes take memory that is worth giving back.
+pub const LARGE: usize = 256 << 10;
+/// How long after the last use memory is kept for the next one. Fresh memory costs more than all else that is done with a large
+/// message: the kernel clears it and maps it page by page.
+const KEPT_FOR: Duration = Duration::from_millis(500);
+
+/// Gives memory back once it is no longer in use.
+pub struct Keeper {
+    /// Wakes the one that gives back; once, until it has done so.
+    used: Notify,
+    to_do: AtomicBool,
+    last_use: Mutex<Instant>,
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        Self { used: Notify::new(), to_do: AtomicBool::new(false), last_use: Mutex::new(Instant::now()) }
+    }
+}
+
+impl Keeper {
+    /// Notes that something took much memory: a large message, or a plugin that was opened.
+    pub fn note_use(&self) {
+        *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if !self.to_do.swap(true, Ordering::AcqRel) {
+            self.used.notify_one();
+        }
+    }
+
+    /// Gives memory back whenever it has not been used for a while; sleeps, without a timer, for as long as there is none to
+    /// give back. Never returns.
+    pub async fn serve(&self) {
+        loop {
+            self.used.notified().await;
+            loop {
+                let end = *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) + KEPT_FOR;
+                if end <= Instant::now() {
+                    break;
+                }
+                sleep_until(end.into()).await;
+            }
+            self.to_do.store(false, Ordering::Release);
+            heap::give_back();
+            text::give_back();
+        }
+    }
+}
