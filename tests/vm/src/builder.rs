@@ -85,6 +85,7 @@ pub struct VmBuilder {
     agent_args: Option<Vec<String>>,
     disks: Vec<Fs>,
     files: Vec<(String, u32, Vec<u8>)>,
+    programs: Vec<String>,
     cpus: u32,
     memory_mib: u32,
     qemu_args: Vec<String>,
@@ -107,6 +108,7 @@ impl VmBuilder {
             agent_args: None,
             disks: Vec::new(),
             files: Vec::new(),
+            programs: Vec::new(),
             cpus: 2,
             memory_mib: 384,
             qemu_args: Vec::new(),
@@ -152,6 +154,14 @@ impl VmBuilder {
     #[must_use]
     pub fn file_with_mode(mut self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((path.to_owned(), mode, content.into()));
+        self
+    }
+
+    /// A program of this machine, by its name or path, in the same place and with what it loads; it takes the place of
+    /// busybox's. The test is skipped where it is not installed.
+    #[must_use]
+    pub fn program(mut self, name: &str) -> Self {
+        self.programs.push(name.to_owned());
         self
     }
 
@@ -255,6 +265,7 @@ impl VmBuilder {
             ports: self.channel.ports(),
             disks,
             files: &self.files,
+            programs: &self.programs,
         };
         let archive = guest.archive()?;
         std::fs::write(directory.join("initramfs"), archive).map_err(Error::io("writing the initramfs"))

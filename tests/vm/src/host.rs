@@ -40,6 +40,11 @@ pub(crate) fn run<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>
     Err(Error::Failed(format!("{name} ended with {}:\n{stdout}{stderr}", output.status)))
 }
 
+/// A whole file of this machine.
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(file).map_err(Error::io(format!("reading {}", file.display())))
+}
+
 /// A guest kernel of this machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Kernel {

@@ -1,6 +1,5 @@
 //! The guest's whole userland: busybox, modules, the agent, and the scripts in `guest/`.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -8,6 +7,7 @@ use crate::builder::Agent;
 use crate::cpio::Archive;
 use crate::disk::{Disk, Fs};
 use crate::host::{self, Kernel};
+use crate::programs;
 
 /// Modules without which there is no guest.
 const REQUIRED: [&str; 3] = ["virtio_pci", "virtio_console", "virtio_blk"];
@@ -61,6 +61,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) disks: &'a [Disk],
     /// Files of the test: path, permissions, content.
     pub(crate) files: &'a [(String, u32, Vec<u8>)],
+    /// Programs of this machine that it carries, by name or path.
+    pub(crate) programs: &'a [String],
 }
 
 impl Guest<'_> {
@@ -88,7 +90,8 @@ impl Guest<'_> {
         archive.file("/lib/guest/disks", 0o644, table.as_bytes());
         archive.file("/lib/guest/ports", 0o644, self.ports.as_bytes());
 
-        add_busybox(&mut archive)?;
+        programs::add(&mut archive, self.programs)?;
+        add_busybox(&mut archive, self.programs)?;
         self.add_modules(&mut archive)?;
         self.add_agent(&mut archive)?;
         Ok(archive.finish())
@@ -106,7 +109,7 @@ impl Guest<'_> {
             let path = module.display().to_string();
             list.push_str(&path);
             list.push('\n');
-            archive.file(&path, 0o644, &read(&module)?);
+            archive.file(&path, 0o644, &host::read(&module)?);
         }
         archive.file("/lib/guest/modules", 0o644, list.as_bytes());
         Ok(())
@@ -117,7 +120,7 @@ impl Guest<'_> {
         match self.agent {
             Agent::QemuGa => {
                 let program = host::program("qemu-ga")?;
-                archive.file("/usr/sbin/qemu-ga", 0o755, &read(&program)?);
+                archive.file("/usr/sbin/qemu-ga", 0o755, &host::read(&program)?);
                 loaded.push(program);
             }
             Agent::Guestd => {
@@ -129,40 +132,36 @@ impl Guest<'_> {
                         program.display()
                     )));
                 }
-                archive.file("/usr/sbin/guestd", 0o755, &read(&program)?);
+                archive.file("/usr/sbin/guestd", 0o755, &host::read(&program)?);
                 archive.symlink("/usr/sbin/qemu-ga", "guestd");
                 loaded.push(program);
                 let plugins = stage.join("lib/guestd/plugins");
                 for plugin in files_of(&plugins)? {
                     let name = plugin.file_name().unwrap_or_default().to_string_lossy();
                     let path = format!("/usr/lib/guestd/plugins/{name}");
-                    archive.file(&path, 0o644, &read(&plugin)?);
+                    archive.file(&path, 0o644, &host::read(&plugin)?);
                     loaded.push(plugin);
                 }
             }
         }
-        let mut libraries = BTreeSet::new();
-        for file in &loaded {
-            libraries.extend(host::shared_libraries(file)?);
-        }
-        for library in libraries {
-            archive.file(&library.display().to_string(), 0o755, &read(&library)?);
-        }
-        Ok(())
+        programs::add_libraries(archive, &loaded)
     }
 }
 
 /// Busybox stands in a directory of its own with links from the usual places, so that a test may take
-/// `/sbin/poweroff` away without breaking the guest's scripts.
-fn add_busybox(archive: &mut Archive) -> Result<(), Error> {
+/// `/sbin/poweroff` away without breaking the guest's scripts. What one of `programs` does, busybox does not.
+fn add_busybox(archive: &mut Archive, programs: &[String]) -> Result<(), Error> {
     let busybox = host::program("busybox")?;
     if !host::shared_libraries(&busybox)?.is_empty() {
         return Err(Error::Unavailable("busybox is not static (busybox-static)".into()));
     }
-    archive.file(BUSYBOX, 0o755, &read(&busybox)?);
+    archive.file(BUSYBOX, 0o755, &host::read(&busybox)?);
     archive.symlink("/bin/busybox", BUSYBOX);
     for applet in host::run("busybox", ["--list-full"])?.lines() {
-        archive.symlink(applet, BUSYBOX);
+        let name = applet.rsplit('/').next().unwrap_or_default();
+        if !programs.iter().any(|program| program == name) {
+            archive.symlink(applet, BUSYBOX);
+        }
     }
     Ok(())
 }
@@ -175,10 +174,6 @@ fn stage() -> PathBuf {
 
 fn table_line(disk: &Disk) -> String {
     format!("{} {} {}\n", disk.device, disk.fs.name(), disk.mount)
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(file).map_err(Error::io(format!("reading {}", file.display())))
 }
 
 /// The regular files of a directory, in order; none if there is no such directory.

@@ -19,6 +19,7 @@ mod initramfs;
 mod lines;
 mod lock;
 mod machine;
+mod programs;
 mod qmp;
 mod recorder;
 mod skip;
