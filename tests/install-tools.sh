@@ -25,6 +25,9 @@ for what in "$@"; do
         need unshare util-linux
         need ip iproute2
         need dmsetup dmsetup
+        need chpasswd passwd
+        need ssh openssh-client
+        need sshd openssh-server
         need qemu-ga qemu-guest-agent
         # Another compiler than rustup's, for the tests of the boundary.
         need /usr/bin/rustc rustc-web
@@ -42,6 +45,10 @@ elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     for package in $packages; do
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null || echo "could not be installed: $package"
     done
+    # Only the program is wanted, in the guests.
+    case $packages in
+    *openssh-server*) systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || : ;;
+    esac
 else
     echo "not installed, and this is not root on Debian:$packages"
     echo "tests that need them are skipped"
