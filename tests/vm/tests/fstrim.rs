@@ -1,6 +1,8 @@
 //! Free space goes back to the host: its images shrink.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::time::Duration;
+
 use guestd_vm::{Fs, Vm, VmBuilder, boot_or_skip};
 use serde_json::{Value, json};
 
@@ -8,6 +10,8 @@ const MIB: u64 = 1 << 20;
 /// Written to each disk and deleted; 50 MiB of it must go back.
 const WRITTEN_MIB: u64 = 52;
 const RETURNED: u64 = 50 * MIB;
+/// Time for the guest to write it, and for QEMU to make holes.
+const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_trim_shrinks_the_hosts_images() {
@@ -28,7 +32,7 @@ fn a_trim_shrinks_the_hosts_images() {
     vm.run(&format!("yes guestd | head -c {MIB} >/tmp/mebibyte")).unwrap();
     for mount in ["/mnt/ext4", "/mnt/xfs"] {
         let fill = format!("for n in $(seq {WRITTEN_MIB}); do cat /tmp/mebibyte || exit 1; done >{mount}/file");
-        vm.run(&format!("{fill}; sync {mount}/file")).unwrap();
+        assert_eq!(vm.sh_for(&format!("{fill} && sync {mount}/file"), LIMIT).unwrap().status, 0);
     }
     let full = allocated(&vm);
     vm.run("rm /mnt/ext4/file /mnt/xfs/file && sync").unwrap();
@@ -55,7 +59,9 @@ fn a_trim_shrinks_the_hosts_images() {
 
 /// Trims, and gives the answer for each file system: that of all three and of no other.
 fn trim(vm: &mut Vm, minimum: u64) -> Vec<Value> {
-    let answer = vm.agent().unwrap().call("guest-fstrim", json!({"minimum": minimum})).unwrap();
+    let mut agent = vm.agent().unwrap();
+    agent.set_timeout(LIMIT);
+    let answer = agent.call("guest-fstrim", json!({"minimum": minimum})).unwrap();
     let paths = answer["paths"].as_array().unwrap().clone();
     let mut names: Vec<&str> = paths.iter().map(|path| path["path"].as_str().unwrap()).collect();
     names.sort_unstable();
