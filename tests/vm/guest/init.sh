@@ -10,7 +10,7 @@ mkdir -p /dev/pts /run /tmp
 mount -t devpts devpts /dev/pts
 mount -t tmpfs -o mode=755 run /run
 mount -t tmpfs -o mode=1777 tmp /tmp
-mkdir -p /run/guest /run/guestd
+mkdir -p /run/guest /run/guestd /run/beside
 ip link set lo up
 
 while read -r module; do

@@ -48,6 +48,9 @@ impl Channel {
     }
 }
 
+/// The port of [`VmBuilder::beside`]'s agent.
+pub(crate) const PORT_BESIDE: &str = "org.guestd.test.beside";
+
 /// Which agent runs in the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agent {
@@ -86,6 +89,8 @@ pub struct VmBuilder {
     disks: Vec<Fs>,
     files: Vec<(String, u32, Vec<u8>)>,
     programs: Vec<String>,
+    beside: Option<Agent>,
+    modules: Vec<String>,
     cpus: u32,
     memory_mib: u32,
     qemu_args: Vec<String>,
@@ -109,6 +114,8 @@ impl VmBuilder {
             disks: Vec::new(),
             files: Vec::new(),
             programs: Vec::new(),
+            beside: None,
+            modules: Vec::new(),
             cpus: 2,
             memory_mib: 384,
             qemu_args: Vec::new(),
@@ -165,6 +172,21 @@ impl VmBuilder {
         self
     }
 
+    /// A second agent in the same guest, on a virtio-serial port and a controller of its own; see
+    /// [`Vm::agent_beside`].
+    #[must_use]
+    pub fn beside(mut self, agent: Agent) -> Self {
+        self.beside = Some(agent);
+        self
+    }
+
+    /// One more module that the guest loads.
+    #[must_use]
+    pub fn module(mut self, name: &str) -> Self {
+        self.modules.push(name.to_owned());
+        self
+    }
+
     /// Number of processors.
     #[must_use]
     pub fn cpus(mut self, cpus: u32) -> Self {
@@ -218,6 +240,7 @@ impl VmBuilder {
             cpus: self.cpus,
             memory_mib: self.memory_mib,
             channel: self.channel,
+            beside: self.beside.is_some(),
             disks: &disks,
             extra: &self.qemu_args,
         }
@@ -256,16 +279,25 @@ impl VmBuilder {
             let (method, device) = (self.channel.method(), self.channel.device());
             ["-m", method, "-p", device, "-t", "/run/guestd", "-v"].map(str::to_owned).to_vec()
         };
+        let mut ports = self.channel.ports().to_owned();
+        let beside = self.beside.map(|agent| {
+            let device = format!("/dev/virtio-ports/{PORT_BESIDE}");
+            let words = [agent.path(), "-m", "virtio-serial", "-p", &device, "-t", "/run/beside"];
+            ports.extend([PORT_BESIDE, "\n"]);
+            (agent, words.map(str::to_owned).to_vec())
+        });
         let mut command = vec![self.agent.path().to_owned()];
         command.extend(self.agent_args.clone().unwrap_or_else(standard));
         let guest = Guest {
             kernel,
             agent: self.agent,
             command: &command,
-            ports: self.channel.ports(),
+            beside,
+            ports: &ports,
             disks,
             files: &self.files,
             programs: &self.programs,
+            modules: &self.modules,
         };
         let archive = guest.archive()?;
         std::fs::write(directory.join("initramfs"), archive).map_err(Error::io("writing the initramfs"))

@@ -55,6 +55,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) agent: Agent,
     /// The agent's command line, as words.
     pub(crate) command: &'a [String],
+    /// A second agent with its command line.
+    pub(crate) beside: Option<(Agent, Vec<String>)>,
     /// The names of its virtio-serial ports, each with a newline.
     pub(crate) ports: &'a str,
     /// The disks it mounts.
@@ -63,6 +65,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) files: &'a [(String, u32, Vec<u8>)],
     /// Programs of this machine that it carries, by name or path.
     pub(crate) programs: &'a [String],
+    /// Modules beyond the usual ones.
+    pub(crate) modules: &'a [String],
 }
 
 impl Guest<'_> {
@@ -82,9 +86,10 @@ impl Guest<'_> {
         for (path, text) in ETC {
             archive.file(path, 0o644, text.as_bytes());
         }
-        let words: Vec<String> = self.command.iter().map(|word| quote(word)).collect();
-        let start = format!("exec {}\n", words.join(" "));
-        archive.file("/lib/guest/agent.cmd", 0o644, start.as_bytes());
+        archive.file("/lib/guest/agent.cmd", 0o644, start(self.command).as_bytes());
+        if let Some((_, command)) = &self.beside {
+            archive.file("/lib/guest/beside.cmd", 0o644, start(command).as_bytes());
+        }
         let mounted = self.disks.iter().filter(|disk| disk.fs != Fs::Blank);
         let table: String = mounted.map(table_line).collect();
         archive.file("/lib/guest/disks", 0o644, table.as_bytes());
@@ -93,13 +98,25 @@ impl Guest<'_> {
         programs::add(&mut archive, self.programs)?;
         add_busybox(&mut archive, self.programs)?;
         self.add_modules(&mut archive)?;
-        self.add_agent(&mut archive)?;
+        // guestd brings a link by qemu-ga's name, which must not be in the way of qemu-ga itself.
+        let mut agents = vec![self.agent];
+        agents.extend(self.beside.as_ref().map(|(agent, _)| *agent));
+        agents.sort_by_key(|agent| *agent == Agent::Guestd);
+        for agent in agents {
+            self.add_agent(&mut archive, agent)?;
+        }
         Ok(archive.finish())
     }
 
     fn add_modules(&self, archive: &mut Archive) -> Result<(), Error> {
         let mut modules = self.kernel.modules(&REQUIRED, true)?;
         for module in self.kernel.modules(&OPTIONAL, false)? {
+            if !modules.contains(&module) {
+                modules.push(module);
+            }
+        }
+        let more: Vec<&str> = self.modules.iter().map(String::as_str).collect();
+        for module in self.kernel.modules(&more, true)? {
             if !modules.contains(&module) {
                 modules.push(module);
             }
@@ -115,9 +132,9 @@ impl Guest<'_> {
         Ok(())
     }
 
-    fn add_agent(&self, archive: &mut Archive) -> Result<(), Error> {
+    fn add_agent(&self, archive: &mut Archive, agent: Agent) -> Result<(), Error> {
         let mut loaded = Vec::new();
-        match self.agent {
+        match agent {
             Agent::QemuGa => {
                 let program = host::program("qemu-ga")?;
                 archive.file("/usr/sbin/qemu-ga", 0o755, &host::read(&program)?);
@@ -185,6 +202,12 @@ fn files_of(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     };
     files.sort();
     Ok(files)
+}
+
+/// The shell's line that becomes a program.
+fn start(command: &[String]) -> String {
+    let words: Vec<String> = command.iter().map(|word| quote(word)).collect();
+    format!("exec {}\n", words.join(" "))
 }
 
 /// A word for the shell.

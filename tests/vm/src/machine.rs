@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::accel::Accel;
-use crate::builder::Channel;
+use crate::builder::{Channel, PORT_BESIDE};
 use crate::disk::Disk;
 use crate::host::Kernel;
 
@@ -14,6 +14,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) cpus: u32,
     pub(crate) memory_mib: u32,
     pub(crate) channel: Channel,
+    /// Whether there is a port for a second agent.
+    pub(crate) beside: bool,
     pub(crate) disks: &'a [Disk],
     pub(crate) extra: &'a [String],
 }
@@ -47,6 +49,10 @@ impl Machine<'_> {
                 add(&["-device", "virtserialport,bus=for-agent.0,chardev=ga,name=org.qemu.guest_agent.0"]);
             }
             Channel::Isa => add(&["-serial", "chardev:ga"]),
+        }
+        if self.beside {
+            add(&["-chardev", &socket("beside", &file("beside")), "-device", "virtio-serial-pci,id=for-beside"]);
+            add(&["-device", &format!("virtserialport,bus=for-beside.0,chardev=beside,name={PORT_BESIDE}")]);
         }
         for disk in self.disks {
             let (name, image) = (&disk.device, disk.image.display());

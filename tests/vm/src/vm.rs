@@ -144,19 +144,19 @@ impl Vm {
     ///
     /// If it does not answer.
     pub fn agent(&self) -> Result<AgentConn, Error> {
-        let deadline = Instant::now() + AGENT_LIMIT;
-        let mut agent = self.raw_agent()?;
-        let usual = agent.timeout();
-        agent.set_timeout(Duration::from_secs(2));
-        loop {
-            match agent.sync() {
-                Ok(()) => break,
-                Err(AgentError::Timeout(_)) if Instant::now() < deadline => {}
-                Err(error) => return Err(Error::Failed(format!("the agent: {error}"))),
-            }
-        }
-        agent.set_timeout(usual);
-        Ok(agent)
+        in_step(self.raw_agent()?)
+    }
+
+    /// A connection to the second agent, that of [`VmBuilder::beside`](crate::VmBuilder::beside), on which it has
+    /// answered a sync.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer.
+    pub fn agent_beside(&self) -> Result<AgentConn, Error> {
+        let channel = self.parts()?.directory.path().join("beside");
+        let agent = AgentConn::connect(&channel);
+        in_step(agent.map_err(|error| Error::Failed(format!("the second agent's channel: {error}")))?)
     }
 
     /// The `qapi` crate's client on the agent's channel. The agent has answered a sync before, on a
@@ -308,6 +308,22 @@ impl Drop for Vm {
         note(&format!("--- the console ---\n{}", self.console()));
         note(&format!("--- QEMU ---\n{}", self.text_of("qemu.log")));
     }
+}
+
+/// Waits for the answer to a sync; the agent gets 30 s to start.
+fn in_step(mut agent: AgentConn) -> Result<AgentConn, Error> {
+    let deadline = Instant::now() + AGENT_LIMIT;
+    let usual = agent.timeout();
+    agent.set_timeout(Duration::from_secs(2));
+    loop {
+        match agent.sync() {
+            Ok(()) => break,
+            Err(AgentError::Timeout(_)) if Instant::now() < deadline => {}
+            Err(error) => return Err(Error::Failed(format!("the agent: {error}"))),
+        }
+    }
+    agent.set_timeout(usual);
+    Ok(agent)
 }
 
 fn gone() -> Error {
