@@ -29,6 +29,9 @@ for what in "$@"; do
         need ssh openssh-client
         need sshd openssh-server
         need qemu-ga qemu-guest-agent
+        need udevadm udev
+        need lvm lvm2
+        need /usr/share/zoneinfo/UTC tzdata
         # Another compiler than rustup's, for the tests of the boundary.
         need /usr/bin/rustc rustc-web
         ls /boot/vmlinuz-*-cloud-* >/dev/null 2>&1 || packages="$packages linux-image-cloud-$(dpkg --print-architecture 2>/dev/null || echo amd64)"
