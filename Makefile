@@ -33,10 +33,11 @@ test:
 	$(MAKE) --no-print-directory build
 	tests/run.sh $(STAGE)
 
-# Measures guestd beside Debian's qemu-ga in one run, and leaves the tables and a plot in $(TARGET). Figures, not a test.
+# Measures guestd beside Debian's qemu-ga in one run, here and in a virtual machine where QEMU is installed, and leaves
+# the tables and a plot in $(TARGET). Figures, not a test.
 bench: build
 	tests/install-tools.sh build
-	GUESTD_STAGE=$(abspath $(STAGE)) $(CARGO) run --release -p guestd-bench -- --markdown $(TARGET)/benchmark.md --svg $(TARGET)/throughput.svg
+	GUESTD_STAGE=$(abspath $(STAGE)) $(CARGO) run --release -p guestd-bench -- --vm --markdown $(TARGET)/benchmark.md --svg $(TARGET)/throughput.svg
 
 # What needs no built daemon: format, lints, documentation, licences.
 check:

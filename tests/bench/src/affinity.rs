@@ -23,7 +23,7 @@ pub fn place(placement: Placement, cpu: Option<usize>) -> Result<()> {
         }
     };
     let set = match placement {
-        Placement::Unpinned => *allowed,
+        Placement::Unpinned | Placement::Guest => *allowed,
         Placement::Pinned => {
             let last = || (0..CpuSet::count()).rev().find(|cpu| allowed.is_set(*cpu).unwrap_or(false));
             let mut one = CpuSet::new();

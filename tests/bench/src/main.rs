@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod disk;
 mod floor;
+mod home;
 mod machine;
 mod measure;
 mod options;
@@ -15,6 +16,7 @@ mod report;
 mod results;
 mod rows;
 mod server;
+mod vm;
 
 use std::fs;
 
@@ -37,8 +39,11 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let commands = Commands::read(&options.commands)?;
-    let placements =
-        if options.unpinned { &[Placement::Pinned, Placement::Unpinned][..] } else { &[Placement::Pinned] };
+    let placements = match (options.here, options.unpinned) {
+        (true, true) => &[Placement::Pinned, Placement::Unpinned][..],
+        (true, false) => &[Placement::Pinned],
+        (false, _) => &[],
+    };
     let mut results = Results::default();
     for &placement in placements {
         affinity::place(placement, options.cpu)?;
@@ -49,9 +54,12 @@ fn main() -> Result<()> {
         }
     }
     affinity::place(Placement::Unpinned, options.cpu)?;
-    disk::measure(&options, &mut results)?;
+    if options.here {
+        disk::measure(&options, &mut results)?;
+    }
+    let guest = if options.vm { vm::measure(&options, &commands, &mut results)? } else { None };
     let rows = rows::rows(&commands, disk::sets(&options.guestd)?);
-    let report = Report::new(&options, &rows, &results)?;
+    let report = Report::new(&options, &rows, &results, guest.as_ref())?;
     print!("{}", report.text());
     let write = |path: &Option<std::path::PathBuf>, text: &dyn Fn() -> Result<String>| match path {
         Some(path) => fs::write(path, text()?).with_context(|| format!("{} cannot be written", path.display())),

@@ -7,6 +7,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use serde_json::Value;
 
 use crate::commands::Command;
+use crate::results::Typical;
 
 /// What `--help` prints.
 pub const USAGE: &str = "\
@@ -22,6 +23,8 @@ Usage: bench [OPTION]...
                           may be repeated
   --fastest               the fastest call of a round instead of the median: for a machine that does other work as well
   --pinned-only           leaves out the second table, of agent and client on any processor
+  --vm                    one more table: both agents in one guest, over virtio-serial; needs what tests/vm needs
+  --vm-only               only that table
   --command NAME JSON     a row more: the time of that command with these arguments; may be repeated
   --markdown FILE         writes the tables as Markdown
   --json FILE             writes every figure as JSON
@@ -37,6 +40,8 @@ pub struct Options {
     pub cpu: Option<usize>,
     pub only: Vec<String>,
     pub unpinned: bool,
+    pub here: bool,
+    pub vm: bool,
     pub fastest: bool,
     pub commands: Vec<Command>,
     pub markdown: Option<PathBuf>,
@@ -55,6 +60,8 @@ impl Options {
             cpu: None,
             only: Vec::new(),
             unpinned: true,
+            here: true,
+            vm: false,
             fastest: false,
             commands: Vec::new(),
             markdown: None,
@@ -70,6 +77,8 @@ impl Options {
                 Arg::Long("only") => options.only.push(arguments.value()?.string()?),
                 Arg::Long("fastest") => options.fastest = true,
                 Arg::Long("pinned-only") => options.unpinned = false,
+                Arg::Long("vm") => options.vm = true,
+                Arg::Long("vm-only") => (options.vm, options.here) = (true, false),
                 Arg::Long("command") => {
                     let execute = arguments.value()?.string()?;
                     let text = arguments.value()?.string()?;
@@ -88,6 +97,11 @@ impl Options {
         options.guestd = program(&options.guestd).context("run `make build` first")?;
         options.qemu_ga = program(&options.qemu_ga).context("install qemu-guest-agent, or name it by --qemu-ga")?;
         Ok(Some(options))
+    }
+
+    /// What stands for a round.
+    pub fn typical(&self) -> Typical {
+        Typical { fastest: self.fastest }
     }
 
     /// Whether a group of measures is wanted.

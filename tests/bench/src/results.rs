@@ -12,6 +12,13 @@ pub enum Placement {
     Pinned,
     /// Wherever the kernel puts them.
     Unpinned,
+    /// The agent in a virtual machine, the client on this one.
+    Guest,
+}
+
+impl Placement {
+    /// All of them, in the order of the tables.
+    pub const ALL: [Self; 3] = [Self::Pinned, Self::Unpinned, Self::Guest];
 }
 
 impl fmt::Display for Placement {
@@ -19,6 +26,7 @@ impl fmt::Display for Placement {
         f.write_str(match self {
             Self::Pinned => "agent and client on one processor",
             Self::Unpinned => "agent and client on any processor",
+            Self::Guest => "both agents in one virtual machine, over virtio-serial",
         })
     }
 }

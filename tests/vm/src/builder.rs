@@ -1,13 +1,13 @@
 //! Describing a machine and booting it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::accel::Accel;
 use crate::control::Control;
 use crate::disk::{Disk, Fs};
 use crate::host::Kernel;
-use crate::initramfs::Guest;
+use crate::initramfs::{Guest, stage};
 use crate::lock::BootLock;
 use crate::machine::Machine;
 use crate::qmp::Qmp;
@@ -91,6 +91,7 @@ pub struct VmBuilder {
     programs: Vec<String>,
     beside: Option<Agent>,
     modules: Vec<String>,
+    stage: Option<PathBuf>,
     cpus: u32,
     memory_mib: u32,
     qemu_args: Vec<String>,
@@ -116,6 +117,7 @@ impl VmBuilder {
             programs: Vec::new(),
             beside: None,
             modules: Vec::new(),
+            stage: None,
             cpus: 2,
             memory_mib: 384,
             qemu_args: Vec::new(),
@@ -177,6 +179,13 @@ impl VmBuilder {
     #[must_use]
     pub fn beside(mut self, agent: Agent) -> Self {
         self.beside = Some(agent);
+        self
+    }
+
+    /// The install tree that guestd is taken from, instead of `GUESTD_STAGE` or `target/stage`.
+    #[must_use]
+    pub fn stage(mut self, stage: &Path) -> Self {
+        self.stage = Some(stage.to_path_buf());
         self
     }
 
@@ -256,6 +265,7 @@ impl VmBuilder {
         let mut vm = Vm::new(Parts {
             agent: self.agent,
             device: self.channel.device(),
+            accel,
             process,
             qmp,
             control,
@@ -298,6 +308,7 @@ impl VmBuilder {
             files: &self.files,
             programs: &self.programs,
             modules: &self.modules,
+            stage: self.stage.clone().unwrap_or_else(stage),
         };
         let archive = guest.archive()?;
         std::fs::write(directory.join("initramfs"), archive).map_err(Error::io("writing the initramfs"))

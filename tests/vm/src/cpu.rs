@@ -1,10 +1,10 @@
-//! How much processor time the agent has used, by the guest's scheduler.
+//! How much processor time an agent has used, by the guest's scheduler.
 
 use std::collections::BTreeMap;
 
 use crate::{Error, Vm};
 
-/// Run time of each thread of the agent, in nanoseconds, at one moment.
+/// Run time of each thread of an agent, in nanoseconds, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CpuUse {
     threads: BTreeMap<u32, u64>,
@@ -18,6 +18,15 @@ impl CpuUse {
     /// If it does not run.
     pub fn of_agent(vm: &mut Vm) -> Result<Self, Error> {
         let pid = vm.agent_pid()?;
+        Self::of(vm, pid)
+    }
+
+    /// Takes the figures of any process of the guest.
+    ///
+    /// # Errors
+    ///
+    /// If it does not run.
+    pub fn of(vm: &mut Vm, pid: u32) -> Result<Self, Error> {
         let command = format!("cd /proc/{pid}/task && for t in *; do echo $t $(cat $t/schedstat); done");
         Self::parse(&vm.run(&command)?)
     }

@@ -67,6 +67,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) programs: &'a [String],
     /// Modules beyond the usual ones.
     pub(crate) modules: &'a [String],
+    /// The install tree of guestd.
+    pub(crate) stage: PathBuf,
 }
 
 impl Guest<'_> {
@@ -141,8 +143,7 @@ impl Guest<'_> {
                 loaded.push(program);
             }
             Agent::Guestd => {
-                let stage = stage();
-                let program = stage.join("sbin/guestd");
+                let program = self.stage.join("sbin/guestd");
                 if !program.is_file() {
                     return Err(Error::Unavailable(format!(
                         "no {} (build the stage, or set GUESTD_STAGE)",
@@ -152,7 +153,7 @@ impl Guest<'_> {
                 archive.file("/usr/sbin/guestd", 0o755, &host::read(&program)?);
                 archive.symlink("/usr/sbin/qemu-ga", "guestd");
                 loaded.push(program);
-                let plugins = stage.join("lib/guestd/plugins");
+                let plugins = self.stage.join("lib/guestd/plugins");
                 for plugin in files_of(&plugins)? {
                     let name = plugin.file_name().unwrap_or_default().to_string_lossy();
                     let path = format!("/usr/lib/guestd/plugins/{name}");
@@ -184,7 +185,7 @@ fn add_busybox(archive: &mut Archive, programs: &[String]) -> Result<(), Error> 
 }
 
 /// The staged install tree: `GUESTD_STAGE`, else `target/stage` of the workspace.
-fn stage() -> PathBuf {
+pub(crate) fn stage() -> PathBuf {
     std::env::var_os("GUESTD_STAGE")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/stage"), PathBuf::from)
 }

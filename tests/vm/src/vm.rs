@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use crate::accel::Accel;
 use crate::builder::Agent;
 use crate::client::{self, Client};
 use crate::control::{Control, Output};
@@ -19,6 +20,7 @@ use crate::{AgentConn, AgentError, Error, note};
 pub(crate) struct Parts {
     pub(crate) agent: Agent,
     pub(crate) device: &'static str,
+    pub(crate) accel: Accel,
     pub(crate) process: Process,
     pub(crate) qmp: Qmp,
     pub(crate) control: Control,
@@ -125,8 +127,28 @@ impl Vm {
         }
     }
 
-    fn channel(&self) -> Result<PathBuf, Error> {
+    /// What runs the guest's processors: `kvm`, or `tcg` where they are emulated.
+    #[must_use]
+    pub fn accelerator(&self) -> &'static str {
+        self.parts.as_ref().map_or("", |parts| parts.accel.name())
+    }
+
+    /// QEMU's socket of the agent's channel, for a client that is none of these.
+    ///
+    /// # Errors
+    ///
+    /// If the machine is gone.
+    pub fn channel(&self) -> Result<PathBuf, Error> {
         Ok(self.parts()?.directory.path().join("ga"))
+    }
+
+    /// The same of the second agent.
+    ///
+    /// # Errors
+    ///
+    /// If the machine is gone.
+    pub fn channel_beside(&self) -> Result<PathBuf, Error> {
+        Ok(self.parts()?.directory.path().join("beside"))
     }
 
     /// A connection to the agent's channel with nothing sent on it.
@@ -154,8 +176,7 @@ impl Vm {
     ///
     /// If it does not answer.
     pub fn agent_beside(&self) -> Result<AgentConn, Error> {
-        let channel = self.parts()?.directory.path().join("beside");
-        let agent = AgentConn::connect(&channel);
+        let agent = AgentConn::connect(&self.channel_beside()?);
         in_step(agent.map_err(|error| Error::Failed(format!("the second agent's channel: {error}")))?)
     }
 
@@ -201,7 +222,20 @@ impl Vm {
     ///
     /// If the guest does not answer.
     pub fn agent_pid(&mut self) -> Result<u32, Error> {
-        let text = self.run("/lib/guest/agentctl pid")?;
+        self.pid_of("agent")
+    }
+
+    /// The second agent's process in the guest.
+    ///
+    /// # Errors
+    ///
+    /// If the guest does not answer.
+    pub fn agent_beside_pid(&mut self) -> Result<u32, Error> {
+        self.pid_of("beside")
+    }
+
+    fn pid_of(&mut self, name: &str) -> Result<u32, Error> {
+        let text = self.run(&format!("/lib/guest/agentctl pid {name}"))?;
         text.parse().map_err(|_| Error::Failed(format!("no process number: {text}")))
     }
 

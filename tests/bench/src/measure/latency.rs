@@ -1,62 +1,55 @@
 //! Round trips.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
 
-use super::Subject;
+use super::{Counts, Subject};
 use crate::commands::request;
-use crate::process;
-
-/// Pings of a measurement.
-const PINGS: usize = 4000;
-/// Pings that are sent in one piece, of which two are under way at a time.
-const BATCH: usize = 512;
-/// Batches of a measurement.
-const BATCHES: usize = 40;
-/// Calls of other commands; fewer, where they take longer than [`LONGEST`] together.
-const CALLS: usize = 1000;
-const LONGEST: Duration = Duration::from_millis(500);
+use crate::home::Home;
 
 /// Pings and syncs: one at a time, then as many as the server takes.
-pub fn measure(subject: &mut Subject<'_>, ping: &[u8]) -> Result<()> {
-    round_trip(subject, ping, PINGS / 10)?;
-    let before = process::cpu_time(subject.server.pid())?;
-    let took = round_trip(subject, ping, PINGS)?;
-    let after = process::cpu_time(subject.server.pid())?;
+pub fn measure<H: Home>(subject: &mut Subject<'_, H>, ping: &[u8]) -> Result<()> {
+    let &Counts { pings, batch: each, batches, .. } = subject.counts;
+    round_trip(subject, ping, pings / 10)?;
+    let before = subject.home.cpu_time()?;
+    let took = round_trip(subject, ping, pings)?;
+    let after = subject.home.cpu_time()?;
     subject.add("ping", took);
-    subject.add("cpu", after.saturating_sub(before) as f64 / 1e3 / PINGS as f64);
+    subject.add("cpu", after.saturating_sub(before) as f64 / 1e3 / pings as f64);
 
     let sync = request("guest-sync", &json!({"id": 1_234_567}));
-    round_trip(subject, &sync, PINGS / 10)?;
-    let took = round_trip(subject, &sync, PINGS)?;
+    round_trip(subject, &sync, pings / 10)?;
+    let took = round_trip(subject, &sync, pings)?;
     subject.add("sync", took);
 
-    let batch = ping.repeat(BATCH);
-    subject.client.pipeline(&batch, BATCH, BATCHES / 10)?;
+    let batch = ping.repeat(each);
+    subject.client.pipeline(&batch, each, batches / 10)?;
     let began = Instant::now();
-    subject.client.pipeline(&batch, BATCH, BATCHES)?;
-    subject.add("pipelined", (BATCH * BATCHES) as f64 / began.elapsed().as_secs_f64());
+    subject.client.pipeline(&batch, each, batches)?;
+    subject.add("pipelined", (each * batches) as f64 / began.elapsed().as_secs_f64());
     Ok(())
 }
 
 /// A command's round trip, if the agent has it.
-pub fn measure_command(subject: &mut Subject<'_>, row: &str, request: &[u8]) -> Result<()> {
+pub fn measure_command<H: Home>(subject: &mut Subject<'_, H>, row: &str, request: &[u8]) -> Result<()> {
     if !subject.client.can(request)? {
         return Ok(());
     }
+    let &Counts { calls, longest, .. } = subject.counts;
+    let few = (calls / 100).max(1);
     let began = Instant::now();
-    round_trip(subject, request, CALLS / 100)?;
-    let once = began.elapsed() / (CALLS / 100) as u32;
-    let count = (LONGEST.as_nanos() / once.as_nanos().max(1)) as usize;
-    let took = round_trip(subject, request, count.clamp(5, CALLS))?;
+    round_trip(subject, request, few)?;
+    let once = began.elapsed() / few as u32;
+    let count = (longest.as_nanos() / once.as_nanos().max(1)) as usize;
+    let took = round_trip(subject, request, count.clamp(5, calls))?;
     subject.add(row, took);
     Ok(())
 }
 
 /// The time of a request and its reply, in microseconds.
-fn round_trip(subject: &mut Subject<'_>, request: &[u8], count: usize) -> Result<f64> {
+fn round_trip<H: Home>(subject: &mut Subject<'_, H>, request: &[u8], count: usize) -> Result<f64> {
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let began = Instant::now();

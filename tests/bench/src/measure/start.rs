@@ -19,7 +19,7 @@ pub fn measure(plan: &Plan<'_>, kind: Kind, ping: &[u8], results: &mut Results) 
             cpu.push(process::cpu_time(server.pid())? as f64 / 1e6);
         }
     }
-    results.add(plan.placement, "start", kind, plan.typical().of(times));
-    results.add(plan.placement, "start-cpu", kind, plan.typical().of(cpu));
+    results.add(plan.placement, "start", kind, plan.options.typical().of(times));
+    results.add(plan.placement, "start-cpu", kind, plan.options.typical().of(cpu));
     Ok(())
 }

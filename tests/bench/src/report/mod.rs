@@ -11,6 +11,7 @@ use crate::options::Options;
 use crate::results::{Placement, Results};
 use crate::rows::{Row, Target};
 use crate::server::Kind;
+use crate::vm::Guest;
 
 pub use plot::plot;
 
@@ -28,6 +29,8 @@ pub struct Report {
 #[serde(rename_all = "kebab-case")]
 struct Table {
     placement: String,
+    /// The guest, where it is one.
+    guest: Option<Guest>,
     rows: Vec<Line>,
 }
 
@@ -61,12 +64,15 @@ struct Verdict {
 
 impl Report {
     /// Puts the figures into their rows. Rows without a figure are left out, and so are targets away from the pinned table.
-    pub fn new(options: &Options, rows: &[Row], results: &Results) -> Result<Self> {
-        let tables = [Placement::Pinned, Placement::Unpinned].map(|placement| Table {
+    pub fn new(options: &Options, rows: &[Row], results: &Results, guest: Option<&Guest>) -> Result<Self> {
+        // Without its description, the guest's table was not completed.
+        let placements = Placement::ALL.iter().filter(|placement| **placement != Placement::Guest || guest.is_some());
+        let tables = placements.map(|&placement| Table {
             placement: placement.to_string(),
+            guest: guest.filter(|_| placement == Placement::Guest).cloned(),
             rows: rows.iter().filter_map(|row| line(row, placement, results)).collect(),
         });
-        let tables = tables.into_iter().filter(|table| !table.rows.is_empty()).collect();
+        let tables = tables.filter(|table| !table.rows.is_empty()).collect();
         Ok(Self { machine: Machine::describe(options), rounds: options.rounds, tables })
     }
 
@@ -102,7 +108,7 @@ fn line(row: &Row, placement: Placement, results: &Results) -> Option<Line> {
     };
     let targets = match placement {
         Placement::Pinned => row.targets.iter().map(verdict).collect(),
-        Placement::Unpinned => Vec::new(),
+        Placement::Unpinned | Placement::Guest => Vec::new(),
     };
     Some(Line {
         id: row.id.clone(),

@@ -17,7 +17,7 @@ impl Report {
             let rows = cells(table);
             let widths = std::array::from_fn(|column| widest(&rows, column));
             // Writing to a string does not fail.
-            let _ = writeln!(text, "\n{}:\n", table.placement);
+            let _ = writeln!(text, "\n{}:\n{}", table.placement, about(table));
             for row in rows {
                 let padded = pad(&row, &widths);
                 let _ = writeln!(text, "{}", padded.join("  ").trim_end());
@@ -31,7 +31,7 @@ impl Report {
         let mut text = self.machine.sentences();
         for table in &self.tables {
             let mut rows = cells(table).into_iter();
-            let _ = writeln!(text, "\n**{}**\n", table.placement);
+            let _ = writeln!(text, "\n**{}**\n{}", table.placement, about(table));
             if let Some(head) = rows.next() {
                 let _ = writeln!(text, "| {} |", head.join(" | "));
             }
@@ -44,6 +44,11 @@ impl Report {
         }
         text
     }
+}
+
+/// What is said of a table before its rows: of a guest its description, after an empty line.
+fn about(table: &Table) -> String {
+    table.guest.as_ref().map_or_else(String::new, |guest| format!("\n{}", guest.sentences()))
 }
 
 fn is_word(column: usize) -> bool {
