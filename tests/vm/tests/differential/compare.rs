@@ -45,7 +45,7 @@ pub struct Difference {
 }
 
 /// Members by which the items of a list are told apart, in the order in which they are tried.
-const IDENTITIES: [&str; 7] = ["name", "mountpoint", "dev", "ip-address", "logical-id", "phys-index", "cpu"];
+const IDENTITIES: [&str; 8] = ["name", "mountpoint", "path", "dev", "ip-address", "logical-id", "phys-index", "cpu"];
 
 /// Compares an answer of qemu-ga with what guestd answered before it and after it: a value that changes by itself is the
 /// same if it is one of the two or, as a number, between them.

@@ -58,7 +58,7 @@ pub fn boot() -> Option<Guest> {
     };
     let images = tempfile::tempdir().unwrap();
     let mut vm = boot_or_skip(rules.flatten().fold(builder(zone, images.path()), with_rule))?;
-    let made = vm.sh_for("/lib/guest/differential 2>&1", Duration::from_secs(60)).unwrap();
+    let made = vm.sh_for("/lib/guest/differential 2>&1", Duration::from_secs(120)).unwrap();
     assert_eq!(made.status, 0, "the guest could not be made: {}", made.stdout);
     Some(Guest { vm, _images: images })
 }
@@ -83,6 +83,7 @@ fn builder(zone: Vec<u8>, images: &Path) -> VmBuilder {
         .disk(Fs::Blank)
         .cpus(4)
         .memory(384)
+        .limit(Duration::from_secs(400))
         .qemu_args(["-m", "slots=2,maxmem=1G", "-object", "memory-backend-ram,id=more,size=128M"])
         .qemu_args(["-device", "pc-dimm,id=dimm0,memdev=more"])
         .qemu_args(drive("scsi"))

@@ -2,6 +2,7 @@
 //! list in `differences.json`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod changes;
 mod compare;
 mod explained;
 mod guest;

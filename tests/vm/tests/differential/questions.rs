@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use guestd_vm::{AgentConn, AgentError};
 use serde_json::{Value, json};
 
+use crate::changes;
 use crate::protocol::Protocol;
 
 /// A question: its name, the command that it is about, and the conversation that is its answer.
@@ -59,6 +60,10 @@ pub fn all(protocol: &Protocol) -> Vec<Question> {
         Question::call(format!("{command} of {name}"), command, json!({"username": name}))
     }));
     questions.push(Question::new("file", "guest-file-open", file));
+    questions.push(Question::new("freeze", "guest-fsfreeze-freeze", changes::freeze));
+    questions.push(Question::new("trim", "guest-fstrim", changes::trim));
+    questions.push(Question::new("keys", "guest-ssh-add-authorized-keys", changes::keys));
+    questions.push(Question::new("hardware", "guest-set-vcpus", changes::hardware));
     questions.extend(programs().into_iter().map(|(what, arguments)| {
         Question::new(format!("guest-exec of {what}"), "guest-exec", move |agent| exec(agent, &arguments))
     }));
@@ -73,7 +78,7 @@ pub fn all(protocol: &Protocol) -> Vec<Question> {
 }
 
 /// A command's answer: `{"return": ...}` or `{"error": ...}`.
-fn call(agent: &mut AgentConn, command: &str, arguments: Value) -> Value {
+pub fn call(agent: &mut AgentConn, command: &str, arguments: Value) -> Value {
     match agent.call(command, arguments) {
         Ok(value) => json!({"return": value}),
         Err(AgentError::Refused { class, desc }) => json!({"error": {"class": class, "desc": desc}}),
@@ -105,7 +110,7 @@ fn programs() -> Vec<(&'static str, Value)> {
 }
 
 /// Starts a program and waits for its end; the answer is the last status.
-fn exec(agent: &mut AgentConn, arguments: &Value) -> Value {
+pub fn exec(agent: &mut AgentConn, arguments: &Value) -> Value {
     let started = call(agent, "guest-exec", arguments.clone());
     let Some(pid) = started.pointer("/return/pid") else { return started };
     let deadline = Instant::now() + Duration::from_secs(30);
