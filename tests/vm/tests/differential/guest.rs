@@ -1,6 +1,7 @@
 //! The guest in which both agents run.
 
 use std::fs::DirEntry;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ from=\"192.0.2.0/24\",no-pty ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample3
 /// A zone without summer time, so that its offset does not depend on the day.
 const ZONE: &str = "/usr/share/zoneinfo/Asia/Kolkata";
 
+/// The size of the SCSI and of the NVMe disk: 128 MiB.
+const SECTORS: u32 = 128 << 11;
+
 /// What `guest.sh` runs, and what udev's rules run.
 const PROGRAMS: [&str; 6] = ["udevadm", "lvm", "dmsetup", "mkfs.ext4", "/usr/lib/udev/scsi_id", "/usr/lib/udev/ata_id"];
 /// Where this machine and the guest have udev's rules.
@@ -66,9 +70,11 @@ pub fn boot() -> Option<Guest> {
 /// An ext4 disk, two for LVM (one of them virtio-scsi), an NVMe, two NICs, four processors, and memory that was
 /// plugged in.
 fn builder(zone: Vec<u8>, images: &Path) -> VmBuilder {
-    let drive = |id: &str| {
+    let drive = |id: &str, first_sector: &[u8]| {
         let image = images.join(id);
-        std::fs::File::create(&image).unwrap().set_len(128 << 20).unwrap();
+        let mut file = std::fs::File::create(&image).unwrap();
+        file.write_all(first_sector).unwrap();
+        file.set_len(u64::from(SECTORS) * 512).unwrap();
         ["-drive".to_owned(), format!("if=none,id={id},file={},format=raw,cache=unsafe", image.display())]
     };
     PROGRAMS
@@ -86,10 +92,10 @@ fn builder(zone: Vec<u8>, images: &Path) -> VmBuilder {
         .limit(Duration::from_secs(400))
         .qemu_args(["-m", "slots=2,maxmem=1G", "-object", "memory-backend-ram,id=more,size=128M"])
         .qemu_args(["-device", "pc-dimm,id=dimm0,memdev=more"])
-        .qemu_args(drive("scsi"))
+        .qemu_args(drive("scsi", &[]))
         .qemu_args(["-device", "virtio-scsi-pci,id=scsi0"])
         .qemu_args(["-device", "scsi-hd,bus=scsi0.0,channel=0,scsi-id=3,lun=1,drive=scsi,serial=scsi-serial-1"])
-        .qemu_args(drive("nvme"))
+        .qemu_args(drive("nvme", &partition_table()))
         .qemu_args(["-device", "nvme,drive=nvme,serial=nvme-serial-1"])
         .qemu_args(["-netdev", "user,id=net0,ipv6=off,restrict=on", "-netdev", "user,id=net1,ipv6=off,restrict=on"])
         .qemu_args(["-device", "virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01"])
@@ -106,4 +112,17 @@ fn builder(zone: Vec<u8>, images: &Path) -> VmBuilder {
 fn with_rule(builder: VmBuilder, rule: DirEntry) -> VmBuilder {
     let name = rule.file_name().into_string().unwrap();
     builder.file(&format!("{RULES}/{name}"), std::fs::read(rule.path()).unwrap())
+}
+
+/// A sector with a partition table of the kind that a PC's BIOS knows: one Linux partition from 1 MiB to the end. Were it
+/// made in the guest, udev would read it again when it likes, while the partition is used.
+fn partition_table() -> [u8; 512] {
+    let first: u32 = 2048;
+    let mut sector = [0; 512];
+    // Type 0x83; the addresses by cylinder are no longer used.
+    sector[446 + 4] = 0x83;
+    sector[446 + 8..446 + 12].copy_from_slice(&first.to_le_bytes());
+    sector[446 + 12..446 + 16].copy_from_slice(&(SECTORS - first).to_le_bytes());
+    sector[510..].copy_from_slice(&[0x55, 0xAA]);
+    sector
 }

@@ -1,8 +1,11 @@
 #!/lib/guest/busybox sh
-# Makes the guest of the differential run out of the machine that guest.rs describes: udev, a partition, a volume group
-# with a mounted volume and one with swap, addresses and routes, and two users who are logged in.
+# Makes the guest of the differential run out of the machine that guest.rs describes: udev, file systems, a volume group
+# with mounted volumes and one for swap, addresses and routes, and two users who are logged in.
 set -e
 hostname node7.example.org
+# Memory that was plugged in holds only what can be moved then (the kernel's admin-guide/mm/memory-hotplug.rst), so that
+# taking it offline cannot fail by chance.
+echo auto-movable >/sys/module/memory_hotplug/parameters/online_policy
 ln -sfn /run /var/run
 ln -s /usr/share/zoneinfo/Asia/Kolkata /etc/localtime
 mkdir -p /etc/lvm /run/lock /run/lvm /home/alice/.ssh /home/bob
@@ -14,12 +17,9 @@ ln -s "$(command -v udevadm)" /run/systemd-udevd
 /run/systemd-udevd --daemon
 udevadm trigger --action=add
 # SCSI and NVMe disks come in their own time.
-until [ -b /dev/sda ] && [ -b /dev/nvme0n1 ]; do usleep 50000; done
+until [ -b /dev/sda ] && [ -b /dev/nvme0n1p1 ]; do usleep 50000; done
 udevadm settle --timeout=60
 
-# A partition on the NVMe disk, with a file system.
-printf 'o\nn\np\n1\n\n\nw\n' | fdisk /dev/nvme0n1
-udevadm settle --timeout=60
 mkfs.ext4 -q /dev/nvme0n1p1
 mkdir -p /mnt/nvme
 mount /dev/nvme0n1p1 /mnt/nvme
