@@ -248,9 +248,12 @@ fn an_idle_daemon_uses_no_cpu_at_all() {
     let mut client = daemon.client();
     client.call("guest-ping", json!({}));
     client.error("guest-file-open", json!({"path": "/nonexistent"}));
-    // Workers are kept for a while and then end.
-    std::thread::sleep(Duration::from_secs(11));
-    let before = daemon.cpu_time();
-    std::thread::sleep(Duration::from_secs(10));
-    assert_eq!(daemon.cpu_time() - before, 0);
+    // Workers are kept for 10 s and then end, on a busy machine somewhat later.
+    let idle = (0..3).any(|_| {
+        std::thread::sleep(Duration::from_secs(11));
+        let before = daemon.cpu_time();
+        std::thread::sleep(Duration::from_secs(10));
+        daemon.cpu_time() == before
+    });
+    assert!(idle, "the daemon runs though nobody asks it for anything");
 }
