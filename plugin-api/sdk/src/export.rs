@@ -1,11 +1,10 @@
-//! What [`plugin!`](crate::plugin) expands to calls of: the panic guard, the table of commands, the exported header.
+//! What [`plugin!`](crate::plugin) expands to calls of: the panic guard and the table of commands.
 //! Not for direct use; it may change with every version of this crate.
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::OnceLock;
 
-use guestd_abi::abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleResult};
 use guestd_abi::abi_stable::prefix_type::PrefixTypeTrait;
 use guestd_abi::abi_stable::type_level::downcasting::TD_Opaque;
 use guestd_abi::{
@@ -17,9 +16,9 @@ use serde::Deserialize;
 use crate::answer::Answer;
 use crate::{CommandError, Ctx, Daemon, args};
 
-pub use guestd_abi::abi_stable::library as abi_library;
 use guestd_abi::manifest::BY_NAME;
 pub use guestd_abi::manifest::Note;
+pub use inventory;
 
 /// One line of a plugin's table.
 pub struct Entry<S> {
@@ -98,22 +97,10 @@ pub fn module<P: Declared>() -> PluginModRef {
     .leak_into_prefix()
 }
 
-/// The header that abi_stable looks for in a library whose root module `loader` makes.
-pub const fn header(loader: extern "C" fn() -> RootModuleResult) -> LibHeader {
-    // SAFETY: `loader` is `load` below, through the macro; it returns a `PluginModRef` and nothing else.
-    unsafe { LibHeader::from_constructor::<PluginModRef>(loader, CheckTypeLayout::Yes) }
-}
-
-/// The body of the loader function: called once, when the daemon has opened the library.
-pub fn load(module: fn() -> PluginModRef) -> RootModuleResult {
-    panic::set_hook(Box::new(log_panic));
-    abi_library::__call_root_module_loader(module)
-}
-
 /// Where this library's panics are logged: each library has a panic hook of its own.
 static DAEMON: OnceLock<Daemon> = OnceLock::new();
 
-fn log_panic(info: &panic::PanicHookInfo<'_>) {
+pub(crate) fn log_panic(info: &panic::PanicHookInfo<'_>) {
     if let Some(daemon) = DAEMON.get() {
         let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
         let text = payload_text(info.payload()).replace('\n', "; ");
@@ -188,8 +175,8 @@ impl<P: Declared> Plugin for Started<P> {
     }
 }
 
-/// Declares a plugin and exports it from the library: the table of commands, the manifest in the ELF note, the
-/// root module, the panic guard.
+/// Declares a plugin: the table of commands, the manifest in the ELF note, the root module, the panic guard. A library
+/// has one; a program may link several, see [`root`](crate::root).
 ///
 /// ```text
 /// guestd_sdk::plugin! {
@@ -333,13 +320,9 @@ macro_rules! plugin {
             #[used]
             static NOTE: $crate::export::Note<{ MANIFEST.len() }> = $crate::export::Note::new(MANIFEST);
 
-            extern "C" fn load() -> $crate::export::abi_library::RootModuleResult {
-                $crate::export::load(plugin_module)
+            $crate::export::inventory::submit! {
+                $crate::root::Set { manifest: MANIFEST, module: plugin_module }
             }
-
-            // SAFETY: the name is the one under which abi_stable looks for a `LibHeader`, and this is one.
-            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
-            static HEADER: $crate::export::abi_library::LibHeader = $crate::export::header(load);
         };
     };
 
@@ -351,13 +334,4 @@ macro_rules! plugin {
     };
     (@seconds) => { "0" };
     (@seconds $seconds:literal) => { stringify!($seconds) };
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_exported_name_is_the_one_that_abi_stable_looks_for() {
-        let name = guestd_abi::abi_stable::library::ROOT_MODULE_LOADER_NAME;
-        assert_eq!(name, "_1as_0lib_1header_0root_bmodule_bloader");
-    }
 }

@@ -49,6 +49,8 @@ mod daemon;
 mod error;
 #[doc(hidden)]
 pub mod export;
+#[doc(hidden)]
+pub mod root;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 

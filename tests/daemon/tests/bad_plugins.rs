@@ -151,6 +151,11 @@ fn a_plugin_that_cannot_unwind_is_refused() {
 }
 
 #[test]
+fn a_library_with_two_sets_is_refused() {
+    refused_when_opened(&fixture("two-sets"), "__com.example_one", "could not be initialized");
+}
+
+#[test]
 fn a_manifest_that_does_not_fit_the_code_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let library = patched(&vendor_plugin(), scratch.path(), b"_greet 5 FREEZE_SAFE", b"_greet 9 FREEZE_SAFE");

@@ -4,7 +4,8 @@ use guestd_sdk::abi::abi_stable::prefix_type::PrefixTypeTrait;
 use guestd_sdk::abi::{
     CallError, Command, HostArc, PluginBox, PluginMod, PluginModRef, RResult, RSlice, manifest::Note,
 };
-use guestd_sdk::export::abi_library::{LibHeader, RootModuleResult};
+use guestd_sdk::export::inventory;
+use guestd_sdk::root::Set;
 
 const MANIFEST: &str =
     "guestd-plugin 1\nabi 1.0\nname no-unwind\nversion 1\nvendor Example Ltd\ncommand __com.example_abort 0\n";
@@ -14,12 +15,8 @@ const MANIFEST: &str =
 #[used]
 static NOTE: Note<{ MANIFEST.len() }> = Note::new(MANIFEST);
 
-// SAFETY: the name is the one under which abi_stable looks for a `LibHeader`, and this is one.
-#[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
-static HEADER: LibHeader = guestd_sdk::export::header(load);
-
-extern "C" fn load() -> RootModuleResult {
-    guestd_sdk::export::load(module)
+inventory::submit! {
+    Set { manifest: MANIFEST, module }
 }
 
 extern "C" fn start(_: HostArc) -> RResult<PluginBox, CallError> {
