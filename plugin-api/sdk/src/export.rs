@@ -192,7 +192,7 @@ impl<P: Declared> Plugin for Started<P> {
 ///     commands: {
 ///         "__com.example_hello" => hello,
 ///         "__com.example_now" [INSTANT, FREEZE_SAFE] => now,
-///         "__com.example_bulk" [FREEZE_SAFE] within 60 => raw bulk,
+///         "__com.example_bulk" [FREEZE_SAFE] within 60 => raw bulk as fn(BulkArgs) -> Bulk,
 ///     }
 /// }
 /// ```
@@ -200,9 +200,9 @@ impl<P: Declared> Plugin for Started<P> {
 /// A command is `fn(&Ctx<State>, Args) -> Result<Answer, CommandError>`, where `Args` is any type that serde can
 /// deserialize from an object and that may borrow ([`args::NoArgs`](crate::args::NoArgs): there are none), and
 /// `Answer` is an [`Answer`](crate::answer::Answer). After `raw` the function gets the [`Request`](crate::Request) as it came and returns the
-/// [`Reply`](crate::Reply) itself. Flags are
-/// those of [`flags`](crate::flags); `within` is the deadline in seconds. `OFTEN_INSTANT` needs a `raw` command, which hands the
-/// request back by [`hand_back`](crate::answer::hand_back). The version is the crate's.
+/// [`Reply`](crate::Reply) itself; `as fn(Args) -> Answer` says what they hold, for the command's schema, and may be left
+/// out. Flags are those of [`flags`](crate::flags); `within` is the deadline in seconds. `OFTEN_INSTANT` needs a `raw` command,
+/// which hands the request back by [`hand_back`](crate::answer::hand_back). The version is the crate's.
 ///
 /// It also defines `plugin_module()`, which the test kit takes. A crate built with `panic = "abort"` is refused.
 #[macro_export]
@@ -229,22 +229,24 @@ macro_rules! plugin {
 
     (@commands $head:tt [$($done:tt)*]
         $command:literal $([$($flag:ident),* $(,)?])? $(within $seconds:literal)? => raw $handler:path
+        $(as fn($args:ty) -> $answer:ty)?
         $(, $($rest:tt)*)?
     ) => {
         $crate::plugin! { @commands $head
-            [$($done)* {$command, [$($($flag)*)?], [$($seconds)?], raw, $handler}] $($($rest)*)? }
+            [$($done)* {$command, [$($($flag)*)?], [$($seconds)?], raw, $handler, [$($args, $answer)?]}] $($($rest)*)? }
     };
     (@commands $head:tt [$($done:tt)*]
         $command:literal $([$($flag:ident),* $(,)?])? $(within $seconds:literal)? => $handler:path
         $(, $($rest:tt)*)?
     ) => {
         $crate::plugin! { @commands $head
-            [$($done)* {$command, [$($($flag)*)?], [$($seconds)?], typed, $handler}] $($($rest)*)? }
+            [$($done)* {$command, [$($($flag)*)?], [$($seconds)?], typed, $handler, []}] $($($rest)*)? }
     };
     (@commands
         [$name:literal, $vendor:literal, $summary:literal, [$($capability:ident),*], $state:ty, $start:expr,
             [$($reload:expr)?], [$($stop:expr)?], [$($start_if:literal)?], [$($table:literal, $by_name:expr)?]]
-        [$({$command:literal, [$($flag:ident)*], [$($seconds:literal)?], $form:ident, $handler:path})*]
+        [$({$command:literal, [$($flag:ident)*], [$($seconds:literal)?], $form:ident, $handler:path,
+            $types:tt})*]
     ) => {
         #[cfg(panic = "abort")]
         compile_error!("a guestd plugin must be built with panic = \"unwind\": its panics would end the daemon");
@@ -299,6 +301,8 @@ macro_rules! plugin {
         pub fn plugin_module() -> $crate::abi::PluginModRef {
             $crate::export::module::<GuestdPlugin>()
         }
+
+        $crate::schemas! { $name, $({$command, $form, $handler, $types})* }
 
         #[allow(unsafe_code)]
         const _: () = {

@@ -41,6 +41,7 @@
 //! * [`args`] turns arguments into types, with QEMU's words for what is wrong with them.
 //! * [`answer`] turns results into replies.
 //! * `testkit` (a feature) runs a plugin in process, without a daemon.
+//! * `schema` (a feature) describes the commands' arguments and answers.
 
 pub mod answer;
 pub mod args;
@@ -51,6 +52,8 @@ mod error;
 pub mod export;
 #[doc(hidden)]
 pub mod root;
+#[cfg(feature = "schema")]
+pub mod schema;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
@@ -59,6 +62,14 @@ pub use daemon::{CommandInfo, Daemon, HostFacts};
 pub use error::{CommandError, errno_text};
 pub use guestd_abi as abi;
 pub use guestd_abi::{LogLevel, Reply, Request, command_flags as flags, request_flags};
+
+/// Nothing, without the feature `schema`: a plugin is described by a build of its own and carries no description.
+#[cfg(not(feature = "schema"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! schemas {
+    ($($tokens:tt)*) => {};
+}
 
 /// What a plugin's source begins with: `use guestd_sdk::prelude::*;`.
 pub mod prelude {

@@ -89,17 +89,18 @@ impl TestKit {
     /// Calls a command with the text of its arguments and a deadline in milliseconds, and returns the reply as it is.
     pub fn call_raw(&self, command: &str, arguments: &str, deadline_ms: u32) -> Result<Reply, CommandError> {
         let (index, request) = self.request(command, arguments, deadline_ms);
-        as_result(self.plugin.call(index, request))
+        compared(command, arguments, as_result(self.plugin.call(index, request)))
     }
 
     /// Calls an `OFTEN_INSTANT` command as the daemon does in its event loop; `None`: the request was handed back.
     ///
     /// Panics if it comes back changed, for the daemon would make the call with what it is then.
     pub fn call_in_place(&self, command: &str, arguments: Value) -> Result<Option<Reply>, CommandError> {
-        let (index, mut request) = self.request(command, &arguments.to_string(), 0);
+        let arguments = arguments.to_string();
+        let (index, mut request) = self.request(command, &arguments, 0);
         request.flags = request_flags::IN_PLACE;
         let sent = request.buf.clone();
-        let reply = as_result(self.plugin.call(index, request))?;
+        let reply = compared(command, &arguments, as_result(self.plugin.call(index, request)))?;
         let handed_back = reply.flags & reply_flags::HANDED_BACK != 0;
         assert!(!handed_back || reply.body == sent, "a request must be handed back as it came");
         Ok((!handed_back).then_some(reply))
@@ -155,6 +156,15 @@ impl TestKit {
         use_it(&mut self.world.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+/// The result of a call, unless it contradicts the command's schema, where there are schemas.
+#[cfg(not(feature = "schema-check"))]
+fn compared(_: &str, _: &str, result: Result<Reply, CommandError>) -> Result<Reply, CommandError> {
+    result
+}
+
+#[cfg(feature = "schema-check")]
+use crate::schema::check::exchange as compared;
 
 fn as_result<T>(answer: RResult<T, CallError>) -> Result<T, CommandError> {
     answer.into_result().map_err(|error| {

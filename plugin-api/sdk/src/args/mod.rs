@@ -21,6 +21,7 @@ pub use object::{Member, members, string_bounds};
 
 /// The arguments of a command that takes none.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NoArgs {}
 
 /// The text of a request's arguments; `{}` where it has none. Fails only on a request that no daemon would make.
