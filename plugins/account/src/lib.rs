@@ -31,9 +31,9 @@ guestd_sdk::plugin! {
     capabilities: [CAP_AUDIT_WRITE, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SETGID, CAP_SETUID],
     state: Accounts = Accounts::start,
     commands: {
-        "guest-set-user-password" within 20 => raw password::set,
+        "guest-set-user-password" within 20 => raw password::set as fn(password::SetArgs) -> (),
         "guest-ssh-get-authorized-keys" => ssh::get,
-        "guest-ssh-add-authorized-keys" => raw ssh::add,
-        "guest-ssh-remove-authorized-keys" => raw ssh::remove,
+        "guest-ssh-add-authorized-keys" => raw ssh::add as fn(ssh::AddArgs) -> (),
+        "guest-ssh-remove-authorized-keys" => raw ssh::remove as fn(ssh::RemoveArgs) -> (),
     }
 }

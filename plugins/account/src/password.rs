@@ -22,7 +22,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The arguments of `guest-set-user-password`.
 #[derive(Deserialize)]
-struct SetArgs {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SetArgs {
     /// The user's name.
     username: String,
     /// The password in base64: as it is typed, or its hash.

@@ -20,6 +20,7 @@ const ATTEMPTS: usize = 5;
 
 /// The arguments of `guest-ssh-get-authorized-keys`.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GetArgs {
     /// The user's name.
     username: String,
@@ -27,6 +28,7 @@ pub struct GetArgs {
 
 /// QEMU's `GuestAuthorizedKeys`.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Keys {
     /// The keys, a line of the file each.
     keys: Vec<String>,
@@ -34,18 +36,20 @@ pub struct Keys {
 
 /// The arguments of `guest-ssh-add-authorized-keys`.
 #[derive(Deserialize)]
-struct AddArgs {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AddArgs {
     /// The user's name.
     username: String,
     /// The keys to add, a line each.
     keys: Vec<String>,
-    /// Whether the keys that are there are to go.
+    /// Whether the keys that are there are to go; false if absent.
     reset: Option<bool>,
 }
 
 /// The arguments of `guest-ssh-remove-authorized-keys`.
 #[derive(Deserialize)]
-struct RemoveArgs {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RemoveArgs {
     /// The user's name.
     username: String,
     /// The keys to remove, a line each.

@@ -14,17 +14,24 @@ pub struct Info {
 
 /// QEMU's `GuestAgentInfo`.
 #[derive(Serialize)]
-struct AgentInfo {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AgentInfo {
+    /// The agent's version: `reported-version` of the configuration, or guestd's own.
     version: String,
+    /// All commands, in no particular order.
     supported_commands: Vec<AgentCommand>,
 }
 
 /// QEMU's `GuestAgentCommandInfo`.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 struct AgentCommand {
+    /// Whether it would be carried out now.
     enabled: bool,
+    /// Its name.
     name: String,
+    /// Whether a success is answered.
     success_response: bool,
 }
 

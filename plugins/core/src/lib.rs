@@ -18,7 +18,7 @@ guestd_sdk::plugin! {
         "guest-sync-delimited" [INSTANT, FREEZE_SAFE, OVERTAKES] => sync::sync_delimited,
         "guest-sync" [INSTANT, FREEZE_SAFE, OVERTAKES] => sync::sync,
         "guest-ping" [INSTANT, FREEZE_SAFE] => ping,
-        "guest-info" [INSTANT, FREEZE_SAFE] => raw info::info,
+        "guest-info" [INSTANT, FREEZE_SAFE] => raw info::info as fn(NoArgs) -> info::AgentInfo,
     }
 }
 

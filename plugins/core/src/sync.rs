@@ -6,6 +6,7 @@ use crate::info::Info;
 
 /// The arguments of both.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SyncArgs {
     /// A number that the client has drawn; it comes back as the answer.
     id: i64,

@@ -8,6 +8,7 @@ use serde::de::{self, Deserializer, Visitor};
 
 /// The arguments of `guest-exec`.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ExecArgs<'a> {
     /// The program: a path, or a name that is looked for in the `PATH` of its environment.
@@ -19,7 +20,8 @@ pub(crate) struct ExecArgs<'a> {
     /// What it reads from stdin, in base64.
     #[serde(borrow)]
     pub input_data: Option<Cow<'a, str>>,
-    /// Which of its output is kept; none where this is not given.
+    /// Which of its output is kept: `stdout`, `stderr`, both (`separated` or true), both as one stream that is told as
+    /// stdout (`merged`), or none (`none` or false; the default).
     #[serde(default)]
     pub capture_output: Capture,
 }
@@ -38,6 +40,21 @@ pub(crate) enum Capture {
     Separated,
     /// `merged`: both, in one stream, as stdout.
     Merged,
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Capture {
+    fn schema_name() -> Cow<'static, str> {
+        "Capture".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"anyOf": [{"type": "boolean"}, {"enum": MODES}]})
+    }
 }
 
 const MODES: [&str; 5] = ["none", "stdout", "stderr", "separated", "merged"];

@@ -30,7 +30,9 @@ pub struct Exec {
 
 /// QEMU's `GuestExec`.
 #[derive(Serialize)]
-struct Started {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Started {
+    /// The process number.
     pid: i32,
 }
 

@@ -43,7 +43,7 @@ guestd_sdk::plugin! {
     state: Exec = Exec::start,
     reload: Exec::reload,
     commands: {
-        "guest-exec" within 30 => raw exec::exec,
-        "guest-exec-status" [INSTANT] => raw status::exec_status,
+        "guest-exec" within 30 => raw exec::exec as fn(arguments::ExecArgs<'_>) -> exec::Started,
+        "guest-exec-status" [INSTANT] => raw status::exec_status as fn(status::StatusArgs) -> status::ExecStatus,
     }
 }

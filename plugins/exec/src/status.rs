@@ -10,9 +10,39 @@ use crate::stream::Captured;
 
 /// The arguments of `guest-exec-status`.
 #[derive(Deserialize)]
-struct StatusArgs {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct StatusArgs {
     /// The process number that `guest-exec` answered.
     pid: i64,
+}
+
+/// QEMU's `GuestExecStatus`.
+// For the schema only: `finished` writes the text itself.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+#[expect(dead_code)]
+pub struct ExecStatus {
+    /// Whether the program has ended. If it has not, there is nothing else.
+    exited: bool,
+    /// Its exit status, 0 to 255; absent if it was killed.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    exitcode: Option<i32>,
+    /// The number of the signal that killed it.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    signal: Option<i32>,
+    /// What it wrote to stdout, in base64: the first 16 MiB. Absent if that is nothing, or was not captured.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    out_data: Option<String>,
+    /// What it wrote to stderr, likewise.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    err_data: Option<String>,
+    /// Whether it wrote more to stdout; absent without any output.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    out_truncated: Option<bool>,
+    /// Whether it wrote more to stderr, likewise.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    err_truncated: Option<bool>,
 }
 
 /// `guest-exec-status`: whether the program has ended, and if so its exit status or signal and its output, which is

@@ -6,7 +6,9 @@ use crate::handles::Files;
 
 /// The arguments of both.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HandleArgs {
+    /// The handle.
     handle: i64,
 }
 

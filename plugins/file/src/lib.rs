@@ -32,10 +32,10 @@ guestd_sdk::plugin! {
     state: Files = Files::start,
     reload: Files::reload,
     commands: {
-        "guest-file-open" within 10 => raw open::open,
+        "guest-file-open" within 10 => raw open::open as fn(open::OpenArgs) -> i64,
         "guest-file-close" within 60 => close::close,
-        "guest-file-read" [OFTEN_INSTANT] within 60 => raw read::read,
-        "guest-file-write" [OFTEN_INSTANT] within 60 => raw write::write,
+        "guest-file-read" [OFTEN_INSTANT] within 60 => raw read::read as fn(read::ReadArgs) -> read::FileRead,
+        "guest-file-write" [OFTEN_INSTANT] within 60 => raw write::write as fn(write::WriteArgs<'_>) -> write::Written,
         "guest-file-seek" within 10 => seek::seek,
         "guest-file-flush" [INSTANT] => close::flush,
     }

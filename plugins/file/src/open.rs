@@ -18,10 +18,11 @@ const COUNTER: &str = "fd_counter";
 
 /// The arguments.
 #[derive(Deserialize)]
-struct OpenArgs {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OpenArgs {
     /// The file, absolute or relative to the daemon's working directory.
     path: String,
-    /// A mode of `fopen(3)`, see [`Mode::parse`]; `r` if absent.
+    /// A mode of fopen(3); `r` if absent.
     mode: Option<String>,
 }
 

@@ -28,10 +28,27 @@ const TAIL_LENGTH: usize = 64;
 
 /// The arguments.
 #[derive(Deserialize)]
-struct ReadArgs {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReadArgs {
+    /// The handle.
     handle: i64,
-    /// How many bytes at most.
+    /// How many bytes to read at most, up to 48 MiB; 4096 if absent.
     count: Option<i64>,
+}
+
+/// QEMU's `GuestFileRead`.
+// For the schema only: `answer_text` writes the text itself.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+#[expect(dead_code)]
+pub struct FileRead {
+    /// The bytes, in base64.
+    buf_b64: String,
+    /// How many bytes they are.
+    count: u64,
+    /// Whether the end of the file was met, which it is not by a read that goes exactly to the end.
+    eof: bool,
 }
 
 /// `guest-file-read`: reads from the position on and answers with `buf-b64`, the bytes; `count`, how many they are;

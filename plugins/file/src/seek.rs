@@ -10,10 +10,13 @@ use crate::open_file::Origin;
 
 /// The arguments.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SeekArgs {
+    /// The handle.
     handle: i64,
-    /// In bytes, from where `whence` says.
+    /// How far to go, in bytes, from where `whence` says.
     offset: i64,
+    /// From where: `set` or 0, the beginning; `cur` or 1, the position; `end` or 2, the end.
     whence: Whence,
 }
 
@@ -25,8 +28,11 @@ enum Whence {
 
 /// QEMU's `GuestFileSeek`.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Position {
+    /// Always false.
     eof: bool,
+    /// The new position, in bytes from the beginning of the file.
     position: u64,
 }
 
@@ -49,6 +55,21 @@ impl Whence {
             Self::Number(2) => Ok(Origin::End),
             Self::Number(number) => Err(CommandError::new(format!("invalid whence code {number}"))),
         }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Whence {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Whence".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"enum": ["set", "cur", "end", 0, 1, 2]})
     }
 }
 

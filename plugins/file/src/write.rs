@@ -14,19 +14,25 @@ use crate::in_place;
 
 /// The arguments, without the data.
 #[derive(Deserialize)]
-struct WriteArgs<'a> {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct WriteArgs<'a> {
+    /// The handle.
     handle: i64,
-    /// Checked for its presence and its type; what is in it stays where it is.
+    /// The bytes to write, in base64 (RFC 4648, section 4).
+    // Checked for its presence and its type; what is in it stays where it is.
     #[serde(rename = "buf-b64")]
     _buf: &'a str,
-    /// How many of the bytes to write; all if absent.
+    /// How many of the bytes to write, from the first on; all if absent.
     count: Option<i64>,
 }
 
 /// QEMU's `GuestFileWrite`.
 #[derive(Serialize)]
-struct Written {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Written {
+    /// How many bytes were written.
     count: usize,
+    /// Always false.
     eof: bool,
 }
 

@@ -13,8 +13,9 @@ use crate::thaw_request;
 
 /// The arguments of `guest-fsfreeze-freeze-list`.
 #[derive(Deserialize)]
-struct FreezeListArgs {
-    /// The mount points to freeze; absent: all.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FreezeListArgs {
+    /// The mount points of the file systems to freeze; all if absent.
     #[serde(default)]
     mountpoints: Option<Vec<String>>,
 }

@@ -57,9 +57,9 @@ guestd_sdk::plugin! {
     stop: Freezer::stop,
     commands: {
         "guest-fsfreeze-status" [INSTANT, FREEZE_SAFE] => commands::status,
-        "guest-fsfreeze-freeze" within 300 => raw commands::freeze,
-        "guest-fsfreeze-freeze-list" within 300 => raw commands::freeze_list,
-        "guest-fsfreeze-thaw" [FREEZE_SAFE] within 120 => raw commands::thaw,
+        "guest-fsfreeze-freeze" within 300 => raw commands::freeze as fn(NoArgs) -> usize,
+        "guest-fsfreeze-freeze-list" within 300 => raw commands::freeze_list as fn(commands::FreezeListArgs) -> usize,
+        "guest-fsfreeze-thaw" [FREEZE_SAFE] within 120 => raw commands::thaw as fn(NoArgs) -> i64,
         "__org.guestd_fsfreeze-report" [INSTANT, FREEZE_SAFE] => commands::report,
     }
 }

@@ -13,6 +13,7 @@ use crate::state::{Phase, Shared, Status};
 
 /// The answer.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct Report {
     /// What `guest-fsfreeze-status` says.
@@ -24,74 +25,102 @@ pub struct Report {
     freeze: Option<FreezeReport>,
 }
 
+/// A freeze.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 struct FreezeReport {
-    /// RFC 3339.
+    /// When it was begun, RFC 3339.
     started: String,
-    /// `hooks`, `freezing`, `frozen`, `thawing`, `stuck` or `thawed`.
+    /// How far it is: `hooks`, `freezing`, `frozen`, `thawing`, `stuck` or `thawed`.
     phase: &'static str,
     /// How long anything may stay frozen, in seconds; absent: without limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<u64>,
-    /// When the lease ends, RFC 3339, and how long that is from now, in milliseconds; absent: nothing is frozen.
+    /// When the lease ends, RFC 3339; absent: nothing is frozen.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_end: Option<String>,
+    /// How long that is from now, in milliseconds; absent: nothing is frozen.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_left_ms: Option<u64>,
     /// Why and when the thaw began.
     #[serde(skip_serializing_if = "Option::is_none")]
     thaw: Option<ThawReport>,
+    /// Each mount that was looked at.
     mounts: Vec<MountReport>,
+    /// Each hook, in the order of the freeze.
     hooks: Vec<HookReport>,
 }
 
+/// Its end.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 struct ThawReport {
+    /// `host`, `lease`, `deadline`, `stop` and `crash` (of the agent), or `freeze-failed`.
     cause: &'static str,
+    /// When it was begun, RFC 3339.
     began: String,
     /// How many file systems were thawed.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
+    /// What went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
+/// A mount and what has become of it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 struct MountReport {
+    /// Where it is mounted.
     mountpoint: String,
+    /// Its type, as `ext4`.
     #[serde(rename = "type")]
     fstype: String,
-    /// Its superblock.
+    /// The number of its superblock's device, `major:minor`.
     device: String,
-    /// What has become of it, one word.
+    /// What has become of it: `planned`, `freezing`, `frozen`, `thawing`, `thawed`; `failed`; `already-frozen` by somebody
+    /// else; `not-freezable`, its type cannot; `synced`, written back and not frozen; `left-out`.
     outcome: &'static str,
+    /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// The kernel's error number, errno(3).
     #[serde(skip_serializing_if = "Option::is_none")]
     errno: Option<i32>,
+    /// How long freezing it took, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     freeze_ms: Option<u64>,
+    /// How long thawing it took, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     thaw_ms: Option<u64>,
 }
 
+/// A hook.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 struct HookReport {
+    /// The program.
     path: String,
+    /// Its run before the freeze.
     freeze: HalfReport,
+    /// Its run after the thaw.
     thaw: HalfReport,
 }
 
+/// One of its two runs.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct HalfReport {
     /// `waiting`, `running`, `done` or `failed`.
     outcome: &'static str,
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// How long it took, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     ms: Option<u64>,
 }

@@ -99,6 +99,7 @@ pub struct Freezer {
 
 /// `GuestFsfreezeStatus`, with the third state of version 0.15 of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Status {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// `GuestLogicalProcessor`: a processor, as the guest's kernel numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct LogicalProcessor {
     /// The kernel's number: N of `/sys/devices/system/cpu/cpuN`.
@@ -17,6 +18,7 @@ pub struct LogicalProcessor {
 
 /// The arguments of `guest-set-vcpus`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SetVcpusArgs {
     /// The processors to change, in the order in which they are changed.
     pub vcpus: Vec<LogicalProcessor>,
@@ -24,6 +26,7 @@ pub struct SetVcpusArgs {
 
 /// `GuestCpuStatsType`: the operating system whose counters these are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum CpuStatsType {
     /// Linux: those of `/proc/stat`.
@@ -33,6 +36,7 @@ pub enum CpuStatsType {
 /// `GuestCpuStats`: what an online processor has spent its time with since the guest booted; the times are in
 /// milliseconds. See `proc_stat(5)`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct CpuStats {
     /// Always `linux`.
@@ -70,6 +74,7 @@ pub struct CpuStats {
 
 /// `GuestMemoryBlock`: a stretch of physical memory that can be switched as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct MemoryBlock {
     /// The kernel's number: N of `/sys/devices/system/memory/memoryN`. The block begins at N times the block size.
@@ -83,6 +88,7 @@ pub struct MemoryBlock {
 
 /// The arguments of `guest-set-memory-blocks`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct SetMemoryBlocksArgs {
     /// The blocks to change, in the order in which they are changed.
@@ -91,6 +97,7 @@ pub struct SetMemoryBlocksArgs {
 
 /// `GuestMemoryBlockResponseType`: what became of one block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MemoryBlockResponseType {
     /// It is in the state that was asked for.
@@ -105,6 +112,7 @@ pub enum MemoryBlockResponseType {
 
 /// `GuestMemoryBlockResponse`: what became of one block of `guest-set-memory-blocks`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct MemoryBlockResponse {
     /// The block's number, as in the request.
@@ -118,6 +126,7 @@ pub struct MemoryBlockResponse {
 
 /// `GuestMemoryBlockInfo`: what all memory blocks have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryBlockInfo {
     /// The size of a block, in bytes.
     pub size: u64,

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 /// An item of the answer of `guest-network-get-interfaces`, QEMU's `GuestNetworkInterface`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct Interface {
     /// The interface's name, as `eth0`; or the label of an address, as `eth0:1`, which has an item of its own.
@@ -21,6 +22,7 @@ pub struct Interface {
 
 /// QEMU's `GuestIpAddress`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct IpAddress {
     /// The kind of `ip-address`.
@@ -33,6 +35,7 @@ pub struct IpAddress {
 
 /// QEMU's `GuestIpAddressType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IpAddressType {
     /// IP version 4.
@@ -43,6 +46,7 @@ pub enum IpAddressType {
 
 /// QEMU's `GuestNetworkInterfaceStat`: the counters of `/proc/net/dev`, since the interface was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct Statistics {
     /// Bytes received.
@@ -66,6 +70,7 @@ pub struct Statistics {
 /// An item of the answer of `guest-network-get-route`, QEMU's `GuestNetworkRoute`. Which of the optional members are
 /// there depends on the version alone.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Route {
     /// The interface that the route leads to, as `eth0`; `*` for an IPv4 route that leads nowhere.
     pub iface: String,

@@ -17,7 +17,8 @@ const WALL_MESSAGE: &str = "shutdown requested by the hypervisor";
 
 /// The arguments of `guest-shutdown`.
 #[derive(Deserialize)]
-struct ShutdownArgs<'a> {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ShutdownArgs<'a> {
     /// `powerdown` (the default), `halt` or `reboot`.
     #[serde(borrow)]
     mode: Option<Cow<'a, str>>,

@@ -42,6 +42,6 @@ guestd_sdk::plugin! {
         "guest-get-fsinfo" within 60 => fsinfo::get_fsinfo,
         "guest-get-disks" within 60 => disks::get_disks,
         "guest-get-diskstats" [INSTANT] => diskstats::get_diskstats,
-        "guest-fstrim" within 3600 => raw fstrim::fstrim,
+        "guest-fstrim" within 3600 => raw fstrim::fstrim as fn(types::TrimArgs) -> types::TrimResponse,
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// `GuestDiskBusType`: how a disk is attached to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskBusType {
     /// A parallel ATA controller.
@@ -38,6 +39,7 @@ pub enum DiskBusType {
 
 /// `GuestPCIAddress`: a PCI function, as the guest sees it. All -1 for a disk that is not on PCI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PciAddress {
     /// The PCI domain.
     pub domain: i64,
@@ -51,6 +53,7 @@ pub struct PciAddress {
 
 /// `GuestCCWAddress`: a channel device of an IBM Z guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CcwAddress {
     /// The channel subsystem image.
     pub cssid: i64,
@@ -64,6 +67,7 @@ pub struct CcwAddress {
 
 /// `GuestDiskAddress`: where a disk is attached, so that the host can tell which of its own it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct DiskAddress {
     /// The PCI function of the disk or of its controller.
@@ -89,6 +93,7 @@ pub struct DiskAddress {
 
 /// `GuestFilesystemInfo`: a mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct FilesystemInfo {
     /// The kernel's name of the block device: `vda1`, `dm-0`.
@@ -114,6 +119,8 @@ pub struct FilesystemInfo {
 /// `GuestNVMeSmart`: the health of an NVMe drive, as in its SMART log (NVM Express Base Specification, log page 02h).
 /// Counters of 128 bits come in two halves of 64, `-lo` and `-hi`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
 #[serde(rename_all = "kebab-case")]
 pub struct NvmeSmart {
     /// The bits of the critical warning.
@@ -170,6 +177,7 @@ pub struct NvmeSmart {
 
 /// `GuestDiskSmart`: a disk's own report on its health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum DiskSmart {
     /// Of an NVMe drive.
@@ -178,6 +186,7 @@ pub enum DiskSmart {
 
 /// `GuestDiskInfo`: a block device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskInfo {
     /// The device node: `/dev/vda`.
     pub name: String,
@@ -199,6 +208,7 @@ pub struct DiskInfo {
 /// `GuestDiskStats`: a block device's counters since it was added, as in the kernel's `admin-guide/iostats.rst`. Older kernels have
 /// fewer. Sectors are of 512 bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct DiskStats {
     /// Sectors read.
@@ -256,6 +266,7 @@ pub struct DiskStats {
 
 /// `GuestDiskStatsInfo`: a block device and its counters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskStatsInfo {
     /// The kernel's name of the device: `vda1`.
     pub name: String,
@@ -269,6 +280,7 @@ pub struct DiskStatsInfo {
 
 /// The arguments of `guest-fstrim`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TrimArgs {
     /// Free stretches shorter than this many bytes may be left alone. The default, 0, discards every free block.
     pub minimum: Option<i64>,
@@ -276,6 +288,7 @@ pub struct TrimArgs {
 
 /// `GuestFilesystemTrimResult`: what became of one file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TrimResult {
     /// Where it is mounted.
     pub path: String,
@@ -292,6 +305,7 @@ pub struct TrimResult {
 
 /// `GuestFilesystemTrimResponse`: what became of all file systems, in the order in which they were trimmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TrimResponse {
     /// The file systems.
     pub paths: Vec<TrimResult>,

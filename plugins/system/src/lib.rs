@@ -57,7 +57,7 @@ guestd_sdk::plugin! {
     capabilities: [CAP_SYS_TIME],
     state: System = System::start,
     commands: {
-        "guest-get-osinfo" [INSTANT] => raw os::os_info,
+        "guest-get-osinfo" [INSTANT] => raw os::os_info as fn(NoArgs) -> types::OsInfo,
         "guest-get-host-name" [INSTANT] => os::host_name,
         "guest-get-timezone" [INSTANT] => timezone::timezone,
         "guest-get-time" [INSTANT] => time::get,

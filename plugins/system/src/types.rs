@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 ///
 /// What the guest does not say is left out; os-release(5)'s defaults are not put in its place.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct OsInfo {
     /// The kernel's release, as `6.1.0-28-amd64`: `release` of uname(2).
@@ -39,6 +40,7 @@ pub struct OsInfo {
 
 /// The answer of `guest-get-host-name`, QEMU's `GuestHostName`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct HostName {
     /// The guest's name, as gethostname(2) gives it: with a domain only where the administrator put one in.
@@ -47,6 +49,7 @@ pub struct HostName {
 
 /// The answer of `guest-get-timezone`, QEMU's `GuestTimezone`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timezone {
     /// The zone's abbreviation at this moment, as `CEST`. For people only.
     pub zone: String,
@@ -56,6 +59,7 @@ pub struct Timezone {
 
 /// The arguments of `guest-set-time`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SetTimeArgs {
     /// The time to set, in nanoseconds since 1970-01-01 00:00:00 UTC; before the year 2070. Without it the time is
     /// read from the hardware clock.
@@ -64,6 +68,7 @@ pub struct SetTimeArgs {
 
 /// The answer of `guest-get-load`, QEMU's `GuestLoadAverage`. The values have two decimals, as in `/proc/loadavg`.
 #[derive(Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoadAverage {
     /// Processes that run or want to, or wait for a disk, on average over one minute. Not divided by the number of CPUs.
     pub load1m: Number,
@@ -75,6 +80,7 @@ pub struct LoadAverage {
 
 /// An item of the answer of `guest-get-users`, QEMU's `GuestUser`: somebody who is logged in.
 #[derive(Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct User {
     /// The user's name.
@@ -86,6 +92,7 @@ pub struct User {
 
 /// The answer of `__org.guestd_get-memory`: the guest's memory as its kernel sees it.
 #[derive(Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct Memory {
     /// `MemTotal` of proc_meminfo(5) in bytes: the memory that the kernel manages, less than what the guest was given.
@@ -111,6 +118,7 @@ pub struct Memory {
 
 /// Pressure stall information for memory: `/proc/pressure/memory`, as the kernel's `accounting/psi.rst` defines it.
 #[derive(Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pressure {
     /// Time in which at least one task waited for memory.
     pub some: Stall,
@@ -120,6 +128,7 @@ pub struct Pressure {
 
 /// A line of pressure stall information.
 #[derive(Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct Stall {
     /// Share of the last 10 seconds in percent, 0 to 100.
@@ -134,6 +143,7 @@ pub struct Stall {
 
 /// QEMU's `number`: written without a fraction where it has none, as qemu-ga does.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 pub struct Number(pub f64);
 
 impl Serialize for Number {
