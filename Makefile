@@ -6,11 +6,12 @@ STAGE := $(TARGET)/stage
 # One set a folder of plugins/; libguestd_NAME.so is installed as NAME.so.
 SETS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
 
-.PHONY: all build demo test check bench clean
+.PHONY: all build demo test check reference bench clean
 
 all: build
 
-# Builds everything and lays it out as it would be installed, in $(STAGE).
+# Builds everything and lays it out as it would be installed, in $(STAGE). Only these packages: with docs/generator among them
+# cargo would build the sets with their schemas.
 build:
 	$(CARGO) build --release -p guestd $(SETS:%=-p guestd-%)
 	install -d $(STAGE)/sbin $(STAGE)/lib/guestd/plugins
@@ -42,6 +43,10 @@ bench: build
 # What needs no built daemon: format, lints, documentation, licences.
 check:
 	tests/check.sh
+
+# Writes docs/commands anew, from the sets' types, manifests and reference.toml.
+reference:
+	$(CARGO) run --quiet -p guestd-reference
 
 clean:
 	$(CARGO) clean

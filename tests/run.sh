@@ -32,13 +32,25 @@ conformance() {
     cargo run --quiet --release -p guestd-conformance -- -j 2 --agent "$stage/sbin/guestd -m unix-listen -p {sock} -t {state} {extra}"
 }
 
+# With their schemas, so that the test kit compares each call with them.
+sets() {
+    local set packages=() features=guestd-sdk/schema-check
+    for set in plugins/*/; do
+        set=guestd-$(basename "$set")
+        packages+=(-p "$set")
+        features+=,$set/schema
+    done
+    cargo test --quiet -p guestd-sdk "${packages[@]}" --features "$features"
+}
+
 vendor() {
     (cd examples/vendor-plugin && CARGO_TARGET_DIR=../../target/test-plugins/vendor-tests cargo test --quiet)
 }
 
 part "format, lints, documentation, licences" tests/check.sh
-part "unit tests of the daemon and the sdk" cargo test --quiet -p guestd -p guestd-abi -p guestd-sdk --features guestd-sdk/testkit
-part "the command sets in the test kit" cargo test --quiet $(for set in plugins/*/; do echo -p "guestd-$(basename "$set")"; done)
+part "unit tests of the daemon" cargo test --quiet -p guestd -p guestd-abi
+part "the sdk, and the command sets in the test kit" sets
+part "the command reference" cargo test --quiet -p guestd-reference
 part "fsfreeze killed at each of its steps" cargo test --quiet -p guestd-fsfreeze --features stop-points --test crash
 part "a vendor's plugin outside of the workspace" vendor
 part "the staged daemon" cargo test --quiet -p guestd-daemon-tests
