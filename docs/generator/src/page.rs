@@ -8,7 +8,7 @@ use guestd_sdk::abi::command_flags::{FREEZE_SAFE, INSTANT, NO_SUCCESS_RESPONSE};
 use schemars::Schema;
 use serde_json::{Value, json};
 
-use crate::notes::ErrorNote;
+use crate::notes::{CommandNotes, ErrorNote};
 use crate::schema_file;
 use crate::sets::{Command, Set};
 use crate::types::{self, Row};
@@ -99,19 +99,28 @@ fn section(page: &mut String, command: &Command, errors_of_set: &[ErrorNote]) {
         }
     }
     answer(page, &schemas.answer, notes.answer.as_deref(), has(NO_SUCCESS_RESPONSE));
-    if let Some(other) = &notes.errors_as {
-        let _ = write!(page, "\n**Errors:** those of [`{other}`](#{}).\n", anchor(other));
-    }
-    let errors: Vec<_> = notes.errors.iter().chain(errors_of_set).collect();
-    if !errors.is_empty() {
-        page.push_str("\n**Errors**\n\n| text | when |\n|---|---|\n");
-        for ErrorNote(text, when) in errors {
-            let _ = writeln!(page, "| `{}` | {} |", text.replace('|', "\\|"), one_line(when));
-        }
-    }
+    errors(page, notes, errors_of_set);
     if !notes.differences.is_empty() {
         page.push_str("\n**Differences from qemu-ga**\n\n");
         list(page, &notes.differences);
+    }
+}
+
+fn errors(page: &mut String, notes: &CommandNotes, of_set: &[ErrorNote]) {
+    let others = notes.errors_as.as_ref().map(|other| format!(": those of [`{other}`](#{})", anchor(other)));
+    // Another command's errors are those of the set as well.
+    let of_set = if others.is_some() { &[] } else { of_set };
+    let own: Vec<_> = notes.errors.iter().chain(of_set).collect();
+    match (others, own.is_empty()) {
+        (None, true) => {}
+        (others, true) => page.push_str(&format!("\n**Errors**{}.\n", others.unwrap_or_default())),
+        (others, false) => {
+            let others = others.map(|others| format!("{others}, and")).unwrap_or_default();
+            let _ = write!(page, "\n**Errors**{others}\n\n| text | when |\n|---|---|\n");
+            for ErrorNote(text, when) in own {
+                let _ = writeln!(page, "| `{}` | {} |", text.replace('|', "\\|"), one_line(when));
+            }
+        }
     }
 }
 

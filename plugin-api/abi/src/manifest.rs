@@ -64,6 +64,14 @@ impl<const N: usize> Note<N> {
         };
         Self { name_size: NOTE_NAME.len() as u32, desc_size: N as u32, kind: NOTE_TYPE, name: *b"guestd\0\0", desc }
     }
+
+    /// The text that it was made of.
+    pub const fn text(&self) -> &str {
+        match std::str::from_utf8(&self.desc) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    }
 }
 
 /// A manifest, taken apart.
@@ -283,5 +291,6 @@ mod tests {
         assert_eq!((note.name_size, note.desc_size, note.kind), (7, 16, 1));
         assert_eq!(std::mem::offset_of!(Note<16>, desc), 12 + 8);
         assert_eq!(&note.desc, TEXT.as_bytes());
+        assert_eq!(note.text(), TEXT);
     }
 }

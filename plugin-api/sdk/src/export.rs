@@ -325,7 +325,7 @@ macro_rules! plugin {
             static NOTE: $crate::export::Note<{ MANIFEST.len() }> = $crate::export::Note::new(MANIFEST);
 
             $crate::export::inventory::submit! {
-                $crate::root::Set { manifest: MANIFEST, module: plugin_module }
+                $crate::root::Set { manifest: NOTE.text(), module: plugin_module }
             }
         };
     };

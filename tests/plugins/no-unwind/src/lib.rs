@@ -16,7 +16,7 @@ const MANIFEST: &str =
 static NOTE: Note<{ MANIFEST.len() }> = Note::new(MANIFEST);
 
 inventory::submit! {
-    Set { manifest: MANIFEST, module }
+    Set { manifest: NOTE.text(), module }
 }
 
 extern "C" fn start(_: HostArc) -> RResult<PluginBox, CallError> {
