@@ -52,6 +52,8 @@ impl Freezer {
             config => config?,
         };
         let shared = Arc::new(Shared::new(daemon.clone(), kernel, store, config, patience));
+        #[cfg(test)]
+        crate::tests::started(&shared);
         match left {
             None => {}
             Some(Left::Freeze(record, lock)) => take_over(&shared, &record, lock, frozen),

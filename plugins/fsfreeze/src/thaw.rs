@@ -27,7 +27,7 @@ use crate::stop_points::reach;
 const MOST_THAWS: usize = 1000;
 
 /// What a freeze holds on to until its end.
-type Rest = (Vec<Arc<OwnedFd>>, [Option<Lock>; 2], Option<Arc<Abort>>);
+type Rest = (Vec<Arc<OwnedFd>>, Option<Arc<Abort>>);
 
 /// One thing to do.
 enum Task {
@@ -162,6 +162,8 @@ impl Shared {
         reach("thaw.opened", 0);
         self.forget();
         reach("thaw.forgotten", 0);
+        // Before anybody learns that it is over, and begins another freeze.
+        drop(self.change(|state| state.session.as_mut().map(Session::take_locks)));
         let level = if cause.own_doing().is_some() { LogLevel::Warn } else { LogLevel::Info };
         let why = cause.own_doing().map(|why| format!(", because {why}")).unwrap_or_default();
         self.daemon.log(level, format_args!("{} file systems thawed{why}", ended.count));
@@ -254,7 +256,7 @@ impl State {
         }
         session.lease_end = None;
         let mounted: Vec<_> = session.entries.iter_mut().filter_map(|entry| entry.mounted.take()).collect();
-        Some((mounted, [session.lock.take(), session.trim_lock.take()], session.abort.take()))
+        Some((mounted, session.abort.take()))
     }
 }
 
@@ -279,6 +281,10 @@ impl Session {
         }
         let (since, begun) = (SystemTime::now(), Instant::now());
         self.thawing = Some(Thawing { cause, tell, since, begun, ending: false });
+    }
+
+    fn take_locks(&mut self) -> [Option<Lock>; 2] {
+        [self.lock.take(), self.trim_lock.take()]
     }
 
     fn record(&self, stage: Stage) -> Record {

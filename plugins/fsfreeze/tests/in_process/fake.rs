@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,18 +17,26 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::clock;
 use crate::kernel::{Kernel, OpenError};
 use crate::plan::mountinfo::{DeviceId, Mount};
 use crate::recover::Surroundings;
-use crate::state::Patience;
+use crate::session::Session;
+use crate::state::{Patience, Shared};
 
 thread_local! {
     static NEXT: RefCell<Option<Surroundings>> = const { RefCell::new(None) };
+    static LAST: RefCell<Weak<Shared>> = const { RefCell::new(Weak::new()) };
 }
 
 /// What the next plugin that is started on this thread runs in.
 pub fn surroundings() -> Surroundings {
     NEXT.take().expect("a test starts the plugin by World::start")
+}
+
+/// Told of each plugin that is started.
+pub fn started(shared: &Arc<Shared>) {
+    LAST.set(Arc::downgrade(shared));
 }
 
 /// Waits until something is so; a minute is for ever.
@@ -134,9 +142,11 @@ impl FakeKernel {
         std::mem::take(&mut self.inner.lock().unwrap().calls)
     }
 
-    /// What was written back so far.
+    /// What was written back so far, in the order of the names: several are at a time.
     pub fn synced(&self) -> Vec<String> {
-        self.inner.lock().unwrap().synced.clone()
+        let mut synced = self.inner.lock().unwrap().synced.clone();
+        synced.sort();
+        synced
     }
 
     pub fn has_called(&self, call: &str) -> bool {
@@ -252,8 +262,8 @@ impl World {
             config: json!({}),
             facts: json!({"run-dir": dir.path()}),
             patience: Patience {
-                stall: Duration::from_millis(20),
-                settle: Duration::from_millis(50),
+                stall: Duration::from_secs(3600),
+                settle: Duration::from_secs(3600),
                 retry: Duration::from_millis(20),
             },
             dir,
@@ -272,6 +282,27 @@ impl World {
 
     pub fn with(config: Value) -> Self {
         Self { config, ..Self::new() }
+    }
+
+    /// Its agents pass by what hangs after a moment. Elsewhere a busy machine would look like something that hangs.
+    pub fn impatient(self) -> Self {
+        let (stall, settle) = (Duration::from_millis(20), Duration::from_millis(50));
+        Self { patience: Patience { stall, settle, ..self.patience }, ..self }
+    }
+
+    /// Ends the lease of the freeze of the agent that this thread has started last.
+    pub fn end_lease(&self) {
+        Self::hurry(|session| session.lease_end = Some(clock::since_boot()));
+    }
+
+    /// Lets the time pass that the daemon of that agent waits for its freeze.
+    pub fn pass_deadline(&self) {
+        Self::hurry(|session| session.deadline = Some(Instant::now()));
+    }
+
+    fn hurry(change: impl FnOnce(&mut Session)) {
+        let shared = LAST.with_borrow(Weak::upgrade).expect("an agent");
+        shared.change(|state| change(state.session.as_mut().expect("a freeze")));
     }
 
     /// Starts an agent whose daemon found no marker.

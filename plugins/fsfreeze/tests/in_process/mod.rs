@@ -9,4 +9,4 @@ mod lease;
 mod stacking;
 mod takeover;
 
-pub use fake::surroundings;
+pub use fake::{started, surroundings};
