@@ -106,7 +106,14 @@ pub struct Store {
 
 /// That a freeze of this process is under way. The kernel gives the lock back when the process dies.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file would not do: a program that is being started has it, too, until its exec.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Store {
     /// Uses a directory if it lies in memory; else says why not.
