@@ -17,6 +17,7 @@ use crate::report;
 use crate::session::{Cause, Entry, HalfRun, HookEntry, Progress, Session};
 use crate::state::{Phase, Shared};
 use crate::stop_points::reach;
+use crate::write_back::write_back;
 
 /// How long before the daemon's deadline a freeze must be complete, so that its reply is not late: a tenth of the
 /// time, and no more than this.
@@ -146,11 +147,7 @@ fn prepare(shared: &Shared, names: Option<&[&str]>, deadline: Option<Instant>) -
     let hooks = hooks::list(&config)?;
     let plan = plan::make(&*shared.kernel, &config, names)?;
     let abort = Abort::new().map_err(|error| CommandError::os("failed to make an eventfd", &error))?;
-    // What is written back now need not be while writers, and the hooks' databases, are halted. If it fails, the
-    // freeze itself will tell.
-    for target in &plan.targets {
-        let _ = shared.kernel.sync(target.mounted.as_fd());
-    }
+    write_back(&*shared.kernel, &plan.targets);
     let entries = plan.targets.into_iter();
     let entries = entries.map(|target| Entry::new(target.mount, Some(target.mounted), Progress::Planned)).collect();
     let hooks = hooks.into_iter().map(HookEntry::new).collect();

@@ -5,6 +5,7 @@
 //!
 //! * `commands`: the commands on the wire.
 //! * `plan`: which file systems, and in which order: from mountinfo and sysfs.
+//! * `write_back`: what is done before anybody is halted.
 //! * `hooks`: the programs that make databases hold still, before and after.
 //! * `freeze`, `thaw`: carrying it out, and undoing it on every way out; `thaw_request`: when the host asks.
 //! * `lease`: the thread that thaws when the time is over.
@@ -31,6 +32,7 @@ mod state;
 mod stop_points;
 mod thaw;
 mod thaw_request;
+mod write_back;
 
 #[cfg(test)]
 #[path = "../tests/in_process/mod.rs"]
