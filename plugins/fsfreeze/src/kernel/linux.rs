@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{self, Getter, NoArg, Opcode};
 
-use super::{Kernel, OpenError, memory};
+use super::{Kernel, OpenError, descriptors, memory};
 use crate::plan::mountinfo::{DeviceId, Mount};
 
 /// `FIFREEZE` and `FITHAW` of linux/fs.h: `_IOWR('X', 119, int)` and `_IOWR('X', 120, int)`. Neither looks at its
@@ -65,7 +65,7 @@ impl Kernel for Linux {
         if mount_id(&found).map_err(OpenError::Refused)? != mount.id {
             return Err(OpenError::Unreachable);
         }
-        open_found(&found).map_err(OpenError::Refused)
+        open_found(&found).map(descriptors::out_of_the_way).map_err(OpenError::Refused)
     }
 
     fn freeze(&self, mounted: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -1,6 +1,8 @@
 //! What the set asks of the kernel, as a trait, so that its tests freeze nothing.
 
 #[cfg(not(test))]
+mod descriptors;
+#[cfg(not(test))]
 mod linux;
 #[cfg(not(test))]
 mod memory;
