@@ -3,6 +3,7 @@
 mod background;
 mod descriptors;
 mod reload;
+mod stopping;
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
@@ -22,8 +23,6 @@ use crate::memory;
 use crate::registry::{Registry, Set};
 use crate::state::State;
 
-/// How long plugins may take to undo what must not outlive the daemon, as a freeze.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How long the last log lines may take.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
@@ -106,7 +105,7 @@ async fn serve(core: &Arc<Core>, load: Load<'_>, background: Option<background::
         }
     }
     notify(&[NotifyState::Stopping]);
-    stop_plugins(core).await;
+    stopping::run(core).await;
     Ok(())
 }
 
@@ -165,23 +164,4 @@ fn start_early(core: &Arc<Core>) {
             tokio::task::spawn_blocking(move || dispatch::start(&core, &set).is_ok());
         }
     }
-}
-
-/// Has every plugin that was started undo what must not outlive the daemon.
-async fn stop_plugins(core: &Arc<Core>) {
-    let view = core.view();
-    let mut stopping = tokio::task::JoinSet::new();
-    for set in view.registry.sets.iter().filter(|set| matches!(set.started(), Some(Ok(_)))) {
-        let set = Arc::clone(set);
-        stopping.spawn_blocking(move || {
-            if let Some(Ok(plugin)) = set.started() {
-                plugin.stop();
-            }
-        });
-    }
-    let all = async { while stopping.join_next().await.is_some() {} };
-    if tokio::time::timeout(STOP_LIMIT, all).await.is_err() {
-        tracing::error!("a plugin has not stopped within {} s", STOP_LIMIT.as_secs());
-    }
-    stopping.detach_all();
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use guestd_sdk::{CommandError, Ctx, Daemon, LogLevel};
 
@@ -62,23 +62,38 @@ impl Freezer {
         Ok(Self { shared, numbers_for_errors: facts.compat == "0.15" })
     }
 
-    /// Thaws, if anything is frozen or about to be, and freezes nothing from then on.
+    /// Thaws, if anything is frozen or about to be, and freezes nothing from then on. Where a file system or a hook
+    /// hangs, it takes no longer than is agreed for them; see [`stop_limit`].
     pub fn stop(ctx: &Ctx<Self>) {
         let shared = &ctx.state.shared;
-        let phase = shared.change(|state| {
+        let (phase, number, limit) = shared.change(|state| {
             state.stopping = true;
             if state.phase == Phase::Planning {
                 state.cancelled = Some(Cause::Stop);
             }
-            state.phase
+            let session = state.session.as_ref();
+            let limit = session.map_or(Duration::ZERO, |session| stop_limit(session, shared.patience));
+            (state.phase, session.map_or(0, |session| session.number), limit)
         });
-        let number = shared.state().session.as_ref().map_or(0, |session| session.number);
+        let until = Instant::now() + limit;
         let from = [Phase::Hooks, Phase::Freezing, Phase::Frozen, Phase::Stuck];
         if shared.begin_thaw(Cause::Stop, &from) || phase == Phase::Thawing {
             shared.drive();
-            shared.wait_thawed(number, None);
+            shared.wait_thawed(number, Some(until));
         }
     }
+}
+
+/// How long the daemon's end may wait for the thaw: to the end of the lease, for that long everybody was prepared to
+/// wait; and for the hooks' thaw halves in any case. A lease that never ends counts as the usual one.
+fn stop_limit(session: &Session, patience: Patience) -> Duration {
+    let left = match (session.config.lease, session.lease_end) {
+        (Some(_), Some(end)) => end.saturating_sub(clock::since_boot()),
+        (Some(_), None) => Duration::ZERO,
+        (None, _) => Config::fallback().lease.unwrap_or_default(),
+    };
+    let hooks = u32::try_from(session.hooks.len()).unwrap_or(u32::MAX);
+    left.max(patience.settle + session.config.hook_timeout.saturating_mul(hooks))
 }
 
 /// What the plugin is started in; tests have their own.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -18,11 +19,7 @@ fn the_service_manager_is_told_of_readiness_reload_and_end() {
     let daemon = Daemon::new();
     let socket = UnixDatagram::bind(daemon.path("notify")).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let next = || {
-        let mut room = [0; 256];
-        let count = socket.recv(&mut room).unwrap();
-        String::from_utf8_lossy(&room[..count]).trim().to_owned()
-    };
+    let next = || next_notice(&socket);
     // The harness removes the variable of whoever runs the tests, and puts this one in its place.
     let mut daemon = daemon.env("NOTIFY_SOCKET", "DIR/notify").start();
     assert_eq!(next(), "READY=1");
@@ -33,6 +30,38 @@ fn the_service_manager_is_told_of_readiness_reload_and_end() {
     daemon.signal(Signal::SIGINT);
     assert_eq!(next(), "STOPPING=1");
     assert!(daemon.wait().success());
+}
+
+/// A freeze whose hook needs its time to let go: until then the daemon stays, and has the service manager wait.
+#[test]
+fn an_end_that_takes_its_time_asks_the_service_manager_for_it() {
+    let daemon = Daemon::new();
+    let hook = daemon.path("hook");
+    let body = "#!/bin/sh\ncd ${0%/*}; : > $1-began\n[ $1 = thaw ] || exec sleep 1000\nuntil [ -e thaw-ends ]; do sleep 0.1; done\n";
+    fs::write(&hook, body).unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = UnixDatagram::bind(daemon.path("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let config = "[plugins.fsfreeze]\nhook = \"DIR/hook\"\nhook-timeout = 900\ninclude = [\"/nonexistent\"]";
+    let mut daemon = daemon.config(config).env("NOTIFY_SOCKET", "DIR/notify").start();
+    assert_eq!(next_notice(&socket), "READY=1");
+    daemon.client().request("guest-fsfreeze-freeze", json!({}));
+    daemon.wait_for("the hook's freeze half", || daemon.path("freeze-began").exists());
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(next_notice(&socket), "STOPPING=1");
+    daemon.wait_for("the hook's thaw half", || daemon.path("thaw-began").exists());
+    for _ in 0..2 {
+        assert_eq!(next_notice(&socket), "EXTEND_TIMEOUT_USEC=30000000");
+    }
+    fs::write(daemon.path("thaw-ends"), "").unwrap();
+    assert!(daemon.wait().success());
+    assert!(!daemon.path("state/qga.state.isfrozen").exists());
+}
+
+fn next_notice(socket: &UnixDatagram) -> String {
+    let mut room = [0; 256];
+    let count = socket.recv(&mut room).unwrap();
+    String::from_utf8_lossy(&room[..count]).trim().to_owned()
 }
 
 #[test]

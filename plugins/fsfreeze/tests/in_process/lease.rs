@@ -248,6 +248,20 @@ fn a_stop_in_the_middle_of_a_freeze_undoes_it() {
 }
 
 #[test]
+fn a_stop_waits_for_what_hangs_no_longer_than_the_lease_and_the_hooks() {
+    let world = World::new().impatient();
+    let kit = world.start();
+    freeze(&kit).unwrap();
+    world.kernel.hang("thaw", "8:1");
+    world.end_lease();
+    eventually("the others are thawed", || world.kernel.frozen() == ["8:1"]);
+    kit.stop();
+    assert_eq!((status(&kit).as_str(), kit.frozen()), ("frozen", true));
+    world.kernel.release("thaw", "8:1");
+    eventually("all is thawed", || !kit.frozen() && world.kernel.frozen().is_empty());
+}
+
+#[test]
 fn a_stop_without_a_freeze_does_nothing() {
     let world = World::new();
     let kit = world.start();
