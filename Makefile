@@ -14,11 +14,13 @@ all: build
 # cargo would build the sets with their schemas.
 build:
 	$(CARGO) build --release -p guestd $(SETS:%=-p guestd-%)
-	install -d $(STAGE)/sbin $(STAGE)/lib/guestd/plugins
+	install -d $(STAGE)/sbin $(STAGE)/lib/guestd/plugins $(STAGE)/lib/systemd/system $(STAGE)/lib/udev/rules.d
 	chmod 755 $(STAGE) $(STAGE)/sbin $(STAGE)/lib $(STAGE)/lib/guestd $(STAGE)/lib/guestd/plugins
 	install -m 755 $(TARGET)/release/guestd $(STAGE)/sbin/.guestd.new
 	mv -f $(STAGE)/sbin/.guestd.new $(STAGE)/sbin/guestd
 	ln -sfn guestd $(STAGE)/sbin/qemu-ga
+	install -m 644 packaging/systemd/guestd.service $(STAGE)/lib/systemd/system
+	install -m 644 packaging/udev/60-guestd.rules $(STAGE)/lib/udev/rules.d
 	rm -f $(STAGE)/lib/guestd/plugins/*.so
 	for set in $(SETS); do install -m 644 $(TARGET)/release/libguestd_$$set.so $(STAGE)/lib/guestd/plugins/$$set.so || exit 1; done
 

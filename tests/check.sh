@@ -1,5 +1,5 @@
 #!/bin/sh
-# Format, lints, documentation, licences.
+# Format, lints, documentation, licences, the systemd unit.
 set -eu
 
 cargo fmt --all -- --check
@@ -9,4 +9,14 @@ if cargo deny --version >/dev/null 2>&1; then
     cargo deny --log-level error check licenses bans sources
 else
     echo "SKIPPED: licences, bans and sources: cargo-deny is not installed (cargo install cargo-deny --locked)"
+fi
+
+# The unit of the tree, with a program that exists: an unknown key is no more than a line of output.
+if command -v systemd-analyze >/dev/null 2>&1; then
+    units=$(mktemp -d)
+    trap 'rm -rf "$units"' EXIT
+    sed 's#^ExecStart=.*#ExecStart=/bin/true#' packaging/systemd/guestd.service >"$units/guestd.service"
+    said=$(systemd-analyze verify --man=no "$units/guestd.service" 2>&1) && [ -z "$said" ] || { echo "guestd.service: $said"; exit 1; }
+else
+    echo "SKIPPED: packaging/systemd: systemd-analyze is not installed"
 fi
