@@ -47,11 +47,25 @@ vendor() {
     (cd examples/vendor-plugin && CARGO_TARGET_DIR=../../target/test-plugins/vendor-tests cargo test --quiet)
 }
 
+# The servers that are missing are skipped one by one, with a line each.
+hooks() {
+    examples/fsfreeze-hooks/test.sh "$stage/sbin/guestd"
+}
+
+has_server() {
+    [ -d /usr/lib/postgresql ] || command -v mariadbd >/dev/null || command -v redis-server >/dev/null
+}
+
 part "format, lints, documentation, licences" tests/check.sh
 part "unit tests of the daemon" cargo test --quiet -p guestd -p guestd-abi
 part "the sdk, and the command sets in the test kit" sets
 part "the command reference" cargo test --quiet -p guestd-reference
 part "fsfreeze killed at each of its steps" cargo test --quiet -p guestd-fsfreeze --features stop-points --test crash
+if [ "$(id -u)" = 0 ] && has_server; then
+    part "fsfreeze hooks with PostgreSQL, MariaDB and Redis" hooks
+else
+    skip "fsfreeze hooks with PostgreSQL, MariaDB and Redis" "it takes root and at least one of the servers"
+fi
 part "a vendor's plugin outside of the workspace" vendor
 part "the staged daemon" cargo test --quiet -p guestd-daemon-tests
 part "the conformance runner itself" cargo test --quiet --release -p guestd-conformance

@@ -103,7 +103,7 @@ TOML
     mkdir -p "$base/run/state"
     "$guestd" -c "$base/guestd.toml" -t "$base/run/state" 2>"$base/log" &
     started+=($!)
-    eventually 10 test -S "$base/agent"
+    eventually 60 test -S "$base/agent"
 }
 
 # freeze NAME: as a hypervisor asks for it; freezes NAME: and it works.
@@ -151,7 +151,7 @@ test_postgresql() {
         "${as[@]}" "$bin/postgres" -D "$1" -p "$2" -k "$base/run/postgresql" -c listen_addresses= -c logging_collector=off \
             -c checkpoint_timeout=1h -c shared_buffers=16MB >>"$base/run/postgresql.log" 2>&1 &
         started+=($!)
-        eventually 30 pg "$bin/pg_isready" -q -h "$base/run/postgresql" -p "$2"
+        eventually 60 pg "$bin/pg_isready" -q -h "$base/run/postgresql" -p "$2"
     }
     sql() { pg "$bin/psql" -XqAt -h "$base/run/postgresql" -p "$1" -d postgres -c "$2"; }
     pg "$bin/initdb" -D "$base/postgresql/data" -A trust >/dev/null || die "initdb failed"
@@ -160,14 +160,14 @@ test_postgresql() {
     (while sql 5555 "INSERT INTO t (x) SELECT md5(random()::text) FROM generate_series(1, 100)"; do :; done) 2>/dev/null &
     started+=($!)
     start_agent 20-postgresql "TARGETS='host=$base/run/postgresql port=5555 dbname=postgres'"
-    eventually 30 says t sql 5555 "SELECT count(*) > 500 FROM t"
+    eventually 60 says t sql 5555 "SELECT count(*) > 500 FROM t"
     before=$(sql 5555 "SELECT max(n) FROM t")
     checkpoint() { pg "$bin/pg_controldata" "$1/data" | sed -n "s/^Latest checkpoint's REDO location: *//p"; }
     old=$(checkpoint "$base/postgresql")
     freeze_and_copy postgresql
     [ "$(checkpoint "$base/postgresql.copy")" != "$old" ] || die "there was no checkpoint"
     after=$(sql 5555 "SELECT max(n) FROM t")
-    eventually 30 says t sql 5555 "SELECT max(n) > $after FROM t"
+    eventually 60 says t sql 5555 "SELECT max(n) > $after FROM t"
     rm "$base/postgresql.copy/data/postmaster.pid"
     serve "$base/postgresql.copy/data" 5556
     copied=$(sql 5556 "SELECT max(n) FROM t")
@@ -184,7 +184,7 @@ test_mariadb() {
             --innodb-buffer-pool-size=16M --innodb-log-file-size=16M --myisam-recover-options=OFF \
             --log-error="$run/$2.log" 2>/dev/null &
         started+=($!)
-        eventually 30 mariadb-admin --no-defaults --socket="$run/$2" ping
+        eventually 60 mariadb-admin --no-defaults --socket="$run/$2" ping
     }
     sql() { mariadb --no-defaults --socket="$run/$1" --batch --skip-column-names test -e "$2"; }
     mariadb-install-db --no-defaults --user=mysql --datadir="$base/mariadb/data" --auth-root-authentication-method=socket \
@@ -196,11 +196,11 @@ test_mariadb() {
     (while sql first "INSERT INTO i (x) VALUES (MD5(RAND())); INSERT INTO m (x) VALUES (MD5(RAND()))"; do :; done) 2>/dev/null &
     started+=($!)
     start_agent 20-mariadb "OPTIONS='--no-defaults --socket=$run/first' DIR=$run/hook LIMIT=2"
-    eventually 30 says 1 sql first "SELECT COUNT(*) > 20 FROM m"
+    eventually 60 says 1 sql first "SELECT COUNT(*) > 20 FROM m"
     before=$(sql first "SELECT MAX(n) FROM m")
     freeze_and_copy mariadb
     after=$(sql first "SELECT MAX(n) FROM m")
-    eventually 30 says 1 sql first "SELECT MAX(n) > $after FROM m"
+    eventually 60 says 1 sql first "SELECT MAX(n) > $after FROM m"
     serve "$base/mariadb.copy/data" second
     copied=$(sql second "SELECT MAX(n) FROM m")
     [ "$copied" -ge "$before" ] || die "$before rows before the freeze, $copied in the copy"
@@ -209,21 +209,23 @@ test_mariadb() {
     [ "$sane" = "$(printf 'status\tOK')" ] || die "the copy's tables: $sane"
 
     # A table that somebody else has locked: the hook gives up, the freeze fails, and nothing stays locked.
-    (echo "LOCK TABLES m WRITE; SELECT 'got it';"; sleep 8) |
+    mkfifo "$run/hold"
+    (echo "LOCK TABLES m WRITE; SELECT 'got it';"; cat "$run/hold") |
         mariadb --no-defaults --socket="$run/first" --unbuffered test >"$run/locker" 2>&1 &
     locker=$!
     started+=($locker)
-    eventually 10 grep -q 'got it' "$run/locker"
+    eventually 60 grep -q 'got it' "$run/locker"
     freeze mariadb >"$run/answer" 2>&1 && die "froze in spite of a locked table"
     grep -q 'Lock wait timeout exceeded' "$run/answer" || die "answered $(cat "$run/answer")"
     answers '"thawed"' guest-fsfreeze-status
     [ ! -e "$run/hook/holder" ] || die "the hook's session is still there"
+    : >"$run/hold"
     wait $locker
 
     # A lock that is lost before the thaw makes the thaw an error.
     freezes mariadb
     kill "$(cat "$run/hook/holder")"
-    eventually 10 test ! -d "/proc/$(cat "$run/hook/holder")"
+    eventually 60 test ! -d "/proc/$(cat "$run/hook/holder")"
     agent guest-fsfreeze-thaw >"$run/answer" 2>&1 && die "a lost lock was not noticed"
     grep -q 'the lock was lost' "$run/answer" || die "answered $(cat "$run/answer")"
 }
@@ -236,7 +238,7 @@ test_redis() {
         "${as[@]}" redis-server --port 0 --unixsocket "$run/$2" --dir "$1" --save "3600 1" --daemonize no \
             --logfile "$run/$2.log" &
         started+=($!)
-        eventually 30 says PONG redis-cli -s "$run/$2" ping
+        eventually 60 says PONG redis-cli -s "$run/$2" ping
     }
     serve "$base/redis/data" first
     (n=0; while redis-cli -s "$run/first" SET last $((n += 1)); do :; done) >/dev/null 2>&1 &
@@ -250,7 +252,7 @@ test_redis() {
     # With an append-only file no snapshot is made, and nothing acknowledged is missing.
     redis-cli -s "$run/first" CONFIG SET appendonly yes >/dev/null
     aof_is_ready() { redis-cli -s "$run/first" INFO persistence | grep -q 'aof_rewrite_in_progress:0'; }
-    eventually 30 aof_is_ready
+    eventually 60 aof_is_ready
     saved=$(redis-cli -s "$run/first" LASTSAVE)
     redis-cli -s "$run/first" SET kept another >/dev/null
     freezes redis
