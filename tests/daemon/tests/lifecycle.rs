@@ -37,7 +37,7 @@ fn the_service_manager_is_told_of_readiness_reload_and_end() {
 fn an_end_that_takes_its_time_asks_the_service_manager_for_it() {
     let daemon = Daemon::new();
     let hook = daemon.path("hook");
-    let body = "#!/bin/sh\ncd ${0%/*}; : > $1-began\n[ $1 = thaw ] || exec sleep 1000\nuntil [ -e thaw-ends ]; do sleep 0.1; done\n";
+    let body = "#!/bin/sh\ncd ${0%/*}; : > $1-began\n[ $1 = thaw ] || exec sleep 1000\nwhile [ -e $0 ] && [ ! -e thaw-ends ]; do sleep 0.1; done\n";
     fs::write(&hook, body).unwrap();
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     let socket = UnixDatagram::bind(daemon.path("notify")).unwrap();
