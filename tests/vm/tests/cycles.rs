@@ -116,6 +116,7 @@ fn freeze_and_thaw(vm: &mut Vm, cycles: u32) {
             while !moved(vm) {
                 assert!(asked.elapsed() < Duration::from_secs(60), "a writer stands still: {before:?}");
             }
+            note(&format!("cycles: {cycle} after {:.0} s", since.elapsed().as_secs_f32()));
         }
     }
     note(&format!(

@@ -82,6 +82,14 @@ impl Kernel for Linux {
         rustix::fs::syncfs(mounted)
     }
 
+    /// `Dirty` and `Writeback` of proc_meminfo(5), which counts in KiB.
+    fn dirty(&self) -> Option<u64> {
+        let text = fs::read_to_string("/proc/meminfo").ok()?;
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_suffix(" kB"));
+        let bytes = |key| value(key)?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes << 10);
+        Some(bytes("Dirty:")? + bytes("Writeback:")?)
+    }
+
     fn hold_memory(&self) -> Box<dyn Send> {
         Box::new(memory::Held::take())
     }

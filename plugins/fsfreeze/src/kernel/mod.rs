@@ -56,6 +56,9 @@ pub trait Kernel: Send + Sync + 'static {
     /// syncfs(2).
     fn sync(&self, mounted: BorrowedFd<'_>) -> Result<(), Errno>;
 
+    /// How many bytes of the guest's memory wait to be written to its disks. `None`: it is not known.
+    fn dirty(&self) -> Option<u64>;
+
     /// Keeps the process in memory, and the out-of-memory killer away from it, until the value is dropped.
     fn hold_memory(&self) -> Box<dyn Send>;
 }

@@ -73,6 +73,7 @@ struct Inner {
     opened: BTreeMap<RawFd, DeviceId>,
     calls: Vec<String>,
     synced: Vec<String>,
+    dirty: Option<u64>,
 }
 
 impl FakeKernel {
@@ -147,6 +148,11 @@ impl FakeKernel {
         let mut synced = self.inner.lock().unwrap().synced.clone();
         synced.sort();
         synced
+    }
+
+    /// Says how much there is to write back; at first that is not known.
+    pub fn set_dirty(&self, bytes: u64) {
+        self.inner.lock().unwrap().dirty = Some(bytes);
     }
 
     pub fn has_called(&self, call: &str) -> bool {
@@ -233,6 +239,10 @@ impl Kernel for FakeKernel {
         let device = self.device(mounted);
         self.inner.lock().unwrap().synced.push(device.to_string());
         Ok(())
+    }
+
+    fn dirty(&self) -> Option<u64> {
+        self.inner.lock().unwrap().dirty
     }
 
     fn hold_memory(&self) -> Box<dyn Send> {

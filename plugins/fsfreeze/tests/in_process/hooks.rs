@@ -120,6 +120,16 @@ fn everything_is_written_back_before_a_database_is_halted() {
 }
 
 #[test]
+fn what_is_little_is_left_to_the_freeze() {
+    for (dirty, synced) in [(1 << 20, &[] as &[&str]), (1 << 30, &["7:1", "7:2", "8:1"])] {
+        let world = World::new();
+        world.kernel.set_dirty(dirty);
+        assert_eq!(freeze(&world.start()), Ok(json!(3)));
+        assert_eq!(world.kernel.synced(), synced);
+    }
+}
+
+#[test]
 fn nothing_to_freeze_brings_the_thaw_halves() {
     let world = with_scripts("");
     let kit = world.start();
