@@ -82,7 +82,7 @@ pub struct Shared {
     pub patience: Patience,
     config: Mutex<Arc<Config>>,
     state: Mutex<State>,
-    /// Told of every change of the state.
+    /// Told of changes of the state; see [`Shared::change`].
     pub changed: Condvar,
     /// Held while the plan is written, so that the last one written is the latest.
     pub writing: Mutex<()>,
@@ -148,14 +148,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and tells everybody who waits for a change.
+    /// Changes the state and tells everybody who waits for a change: of the phase, or of anything in a thaw. The steps
+    /// of a freeze are of interest to nobody but the thread that takes them, and would be held up by those that look.
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
+        let before = state.phase;
         let result = change(&mut state);
         state.steps += 1;
         self.status.store(state.status() as u8, Ordering::Release);
+        let tell = state.phase != before || state.phase == Phase::Thawing;
         drop(state);
-        self.changed.notify_all();
+        if tell {
+            self.changed.notify_all();
+        }
         result
     }
 

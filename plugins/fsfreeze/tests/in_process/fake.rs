@@ -313,6 +313,7 @@ impl World {
     fn hurry(change: impl FnOnce(&mut Session)) {
         let shared = LAST.with_borrow(Weak::upgrade).expect("an agent");
         shared.change(|state| change(state.session.as_mut().expect("a freeze")));
+        shared.changed.notify_all();
     }
 
     /// Starts an agent whose daemon found no marker.
