@@ -8,8 +8,10 @@ use crate::kernel::Kernel;
 use crate::plan::Target;
 
 /// What is less than this, in bytes, is left to the freeze, which takes some tenths of a second for it on a slow disk.
-/// Written back beforehand it costs each file system two flushes of its disk instead of one.
 const LITTLE: u64 = 32 << 20;
+/// So is what is less than this for each file system: a disk writes that while it would be flushed once more, which
+/// writing back beforehand costs each of them.
+const LITTLE_EACH: u64 = 256 << 10;
 /// So many file systems are written back at a time: most of it is waiting for disks, and each thread has a stack.
 const AT_ONCE: usize = 8;
 /// A thread makes one system call after the other.
@@ -18,7 +20,8 @@ const STACK: usize = 64 << 10;
 /// Writes all of them back, several at a time, unless there is little to write. What cannot be is left to the freeze,
 /// which will tell.
 pub fn write_back(kernel: &dyn Kernel, targets: &[Target]) {
-    if kernel.dirty().is_some_and(|bytes| bytes < LITTLE) {
+    let little = LITTLE_EACH.saturating_mul(u64::try_from(targets.len()).unwrap_or(u64::MAX)).max(LITTLE);
+    if kernel.dirty().is_some_and(|bytes| bytes < little) {
         return;
     }
     let next = AtomicUsize::new(0);
