@@ -68,7 +68,8 @@ fn twelve_mounts_under_load_freeze_and_thaw_again_and_again() {
     let cycles = std::env::var("GUESTD_FREEZE_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
     let builder = [Fs::Ext4, Fs::Xfs, Fs::Btrfs, Fs::Xfs, Fs::Ext4].into_iter().fold(VmBuilder::new(), VmBuilder::disk);
     let builder = builder.agent(Agent::Guestd).file_with_mode("/lib/guest/records", 0o755, WRITER);
-    let builder = builder.module("overlay").module("dm_mod").programs(["dmsetup", "btrfs", "mkfs.ext4", "e2fsck"]);
+    let builder = builder.module("overlay").module("dm_mod");
+    let builder = ["dmsetup", "btrfs", "mkfs.ext4", "e2fsck"].into_iter().fold(builder, VmBuilder::program);
     let Some(mut vm) = boot_or_skip(builder.limit(Duration::from_secs(240 + 8 * u64::from(cycles)))) else {
         return;
     };
