@@ -116,7 +116,7 @@ fn open(kernel: &dyn Kernel, machine: &Machine, system: &Filesystem) -> Result<O
 /// The right to trim: one at a time, and not together with whoever else locks the file, as a freeze.
 struct Turn<'s> {
     _alone: MutexGuard<'s, ()>,
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl<'s> Turn<'s> {
@@ -142,11 +142,20 @@ impl<'s> Turn<'s> {
         if ctx.frozen() {
             return Err(taken());
         }
-        Ok(Self { _alone: alone, _lock: lock })
+        Ok(Self { _alone: alone, lock })
     }
 }
 
-/// Locks the file until what is returned is dropped; `None` if somebody else has locked it.
+impl Drop for Turn<'_> {
+    /// Closing the file would not do: a program that is being started has it, too, until its exec.
+    fn drop(&mut self) {
+        if let Some(lock) = &self.lock {
+            let _ = flock(lock, FlockOperation::Unlock);
+        }
+    }
+}
+
+/// Locks the file; `None` if somebody else has locked it.
 fn lock(directory: &Path) -> io::Result<Option<File>> {
     let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
     let file =
