@@ -3,11 +3,12 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
+use guestd_program::{End, one_line};
 use guestd_sdk::CommandError;
 use guestd_sdk::Ctx;
 
 use crate::power::{Power, Turn};
-use crate::program::{self, Patience, RunError};
+use crate::program::{self, Patience};
 
 /// Why a means did not do it.
 #[derive(Debug)]
@@ -78,19 +79,21 @@ pub(crate) fn by_program(
 ) -> Result<(), Trouble> {
     let path = installed(turn, name)?;
     ctx.info(format_args!("{}: by {} {}", purpose.what, path.display(), args.join(" ")));
-    let ended = match program::run(&path, args, patience, turn.time_left()) {
-        Ok(ended) => ended,
-        Err(RunError::TimedOut(limit)) => {
+    let ended = program::run(&path, args, patience, turn.time_left()).map_err(|error| {
+        let context = format_args!("child process has failed to {}: {name}", purpose.verb);
+        Trouble::Failed(CommandError::os(context, &error).desc().to_owned())
+    })?;
+    let words = one_line(&ended.output);
+    let said = if words.is_empty() { words } else { format!(": {words}") };
+    let code = match ended.end {
+        End::TimedOut(limit) => {
             let limit = limit.as_secs();
             return Err(Trouble::Unanswered(format!("{name} has not ended after {limit} s; it may still act")));
         }
-        Err(RunError::Io(error)) => {
-            let context = format_args!("child process has failed to {}: {name}", purpose.verb);
-            return Err(Trouble::Failed(CommandError::os(context, &error).desc().to_owned()));
-        }
+        End::Exited(status) => status.code(),
+        End::Lost | End::Stopped | End::TooMuchOutput => None,
     };
-    let said = if ended.output.is_empty() { String::new() } else { format!(": {}", ended.output) };
-    match ended.status.code() {
+    match code {
         Some(0) => Ok(()),
         Some(code) => {
             ctx.debug(format_args!("{}: {name} ended with status {code}", purpose.what));

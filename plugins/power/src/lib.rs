@@ -5,7 +5,7 @@
 //!
 //! * `shutdown` and `suspend` are the commands and say what their means are,
 //! * `attempt` tries one means after the other,
-//! * `program` runs one program with a time limit,
+//! * `program` runs one program with the patience that its work takes,
 //! * `machine` is the guest, with the one system call that ends it; `rehearsal` stands in for that call in tests.
 
 mod attempt;

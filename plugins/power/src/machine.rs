@@ -2,19 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use guestd_program::system;
 use rustix::system::RebootCommand;
 
 use crate::rehearsal::Recorder;
-
-/// Where programs are looked for, and the `PATH` they get. Nothing that a user could write to; the last is NixOS'.
-pub(crate) const PROGRAM_DIRECTORIES: [&str; 5] =
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin"];
 
 /// The inode of the PID namespace that the kernel starts with (`PROC_PID_INIT_INO`, 0xEFFFFFFC, in the kernel's
 /// `proc_ns.h`), as `/proc/self/ns/pid` shows it.
@@ -55,12 +51,9 @@ impl Machine {
         self.root.join(absolute.trim_start_matches('/'))
     }
 
-    /// The program of this name in [`PROGRAM_DIRECTORIES`].
+    /// The program of this name in [`system::DIRECTORIES`].
     pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
-        let is_program = |path: &PathBuf| {
-            fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-        };
-        PROGRAM_DIRECTORIES.iter().map(|directory| self.path(directory).join(name)).find(is_program)
+        system::find(system::DIRECTORIES.iter().map(|directory| self.path(directory)), name)
     }
 
     /// Whether systemd is the init, by the test of sd_booted(3).
