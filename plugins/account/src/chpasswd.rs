@@ -1,23 +1,20 @@
 //! Passwords by chpasswd(8), of the shadow suite or of busybox. It knows what a guest wants of a new password: PAM or
 //! `/etc/login.defs`, the method of crypt(5), the locks and modes of its files, and the date of the change.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use guestd_program::{End, Memory, Program, one_line, system};
 use guestd_sdk::CommandError;
 
 use crate::accounts::{NewPassword, Passwords};
-use crate::program::{self, RunError};
-
-/// Where the programs are looked for, and the `PATH` they get. Nothing that a user could write to; the last is NixOS'.
-pub(crate) const PROGRAM_DIRECTORIES: [&str; 5] =
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin"];
 
 /// How long chpasswd may take. It holds locks on the guest's password files meanwhile, which it and others recognize as
 /// stale once it was killed.
 const LIMIT: Duration = Duration::from_secs(15);
+
+/// How much chpasswd can write, in bytes; more is refused to it.
+const OUTPUT_LIMIT: usize = 64 << 10;
 
 /// Sets passwords by chpasswd.
 pub(crate) struct Chpasswd {
@@ -27,41 +24,41 @@ pub(crate) struct Chpasswd {
 impl Chpasswd {
     /// The guest's own.
     pub(crate) fn installed() -> Self {
-        Self { directories: PROGRAM_DIRECTORIES.iter().map(PathBuf::from).collect() }
+        Self { directories: system::DIRECTORIES.iter().map(PathBuf::from).collect() }
     }
 
     /// chpasswd and the arguments before its own: `busybox chpasswd` where nothing is installed under its name.
     fn program(&self) -> Option<(PathBuf, &'static [&'static str])> {
-        let find = |name: &str| self.directories.iter().map(|directory| directory.join(name)).find(is_program);
+        let find = |name: &str| system::find(&self.directories, name);
         let chpasswd = find("chpasswd").map(|path| (path, [].as_slice()));
         chpasswd.or_else(|| Some((find("busybox")?, ["chpasswd"].as_slice())))
     }
-}
-
-fn is_program(path: &PathBuf) -> bool {
-    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 impl Passwords for Chpasswd {
     fn set(&self, password: &NewPassword<'_>, limit: Duration) -> Result<(), CommandError> {
         let failed = |why: &str| CommandError::new(format!("child process has failed to set user password: {why}"));
         let (program, args) = self.program().ok_or_else(|| failed("chpasswd is not installed"))?;
-        let mut args = args.to_vec();
+        let mut command = system::command(&program);
+        command.args(args);
         if password.crypted {
-            args.push("-e");
+            command.arg("-e");
         }
         let mut line = [password.username.as_bytes(), b":", password.secret, b"\n"].concat();
-        let ended = program::run(&program, &args, &line, LIMIT.min(limit));
+        let output = Memory { length: OUTPUT_LIMIT };
+        let ended = Program::new(command).input(&line).output(output).run(LIMIT.min(limit));
         line.fill(0);
-        match ended {
-            Ok(ended) if ended.status.success() => Ok(()),
-            Ok(ended) if ended.output.is_empty() => Err(failed(&ended.status.to_string())),
-            Ok(ended) => Err(failed(&ended.output)),
-            Err(RunError::TimedOut(limit)) => {
-                Err(failed(&format!("chpasswd has not ended within {} s, and was killed", limit.as_secs_f32())))
+        let ended = ended.map_err(|error| failed(&format!("{}: {error}", program.display())))?;
+        let words = one_line(&ended.output);
+        Err(match ended.end {
+            End::Exited(status) if status.success() => return Ok(()),
+            End::TimedOut(limit) => {
+                failed(&format!("chpasswd has not ended within {} s, and was killed", limit.as_secs_f32()))
             }
-            Err(RunError::Io(error)) => Err(failed(&format!("{}: {error}", program.display()))),
-        }
+            End::Exited(status) if words.is_empty() => failed(&status.to_string()),
+            End::Lost if words.is_empty() => failed("its exit status is lost"),
+            End::Exited(_) | End::Lost | End::TooMuchOutput | End::Stopped => failed(&words),
+        })
     }
 }
 
@@ -69,6 +66,7 @@ impl Passwords for Chpasswd {
 mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, poll};
+    use std::fs;
     use std::process::Command;
     use tempfile::TempDir;
 

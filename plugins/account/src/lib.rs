@@ -14,7 +14,6 @@ mod config;
 mod identity;
 mod key_file;
 mod password;
-mod program;
 mod rehearsal;
 mod replace;
 mod ssh;
