@@ -3,21 +3,17 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
+use guestd_program::User;
 use guestd_sdk::{CommandError, errno_text};
 use nix::unistd::{self, getgrouplist};
-use rustix::process::{Gid, Uid};
 
 /// A user.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Identity {
     /// The name.
     pub name: String,
-    /// The user's number.
-    pub uid: Uid,
-    /// The number of the user's own group.
-    pub gid: Gid,
-    /// The numbers of all groups that the user is a member of.
-    pub groups: Vec<Gid>,
+    /// The numbers of the user and the groups.
+    pub rights: User,
     /// The home directory.
     pub home: PathBuf,
 }
@@ -32,9 +28,11 @@ impl Identity {
         let groups = getgrouplist(&c_name, found.gid).map_err(|error| failed(&errno_text(&error.into())))?;
         Ok(Self {
             name: found.name,
-            uid: Uid::from_raw(found.uid.as_raw()),
-            gid: Gid::from_raw(found.gid.as_raw()),
-            groups: groups.into_iter().map(|group| Gid::from_raw(group.as_raw())).collect(),
+            rights: User {
+                uid: found.uid.as_raw(),
+                gid: found.gid.as_raw(),
+                groups: groups.into_iter().map(|group| group.as_raw()).collect(),
+            },
             home: found.dir,
         })
     }

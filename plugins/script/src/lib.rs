@@ -7,7 +7,7 @@
 //! * `table` turns the configuration into `CommandSpec`s; `config` is its form, `arguments` the types of arguments,
 //!   `parameters` the way from arguments to a program's parameters,
 //! * `script` is the state, `run` one call from its arguments to its answer,
-//! * `process` runs a program with limits, `identity` as another user, `trust` says which programs may be run,
+//! * `trust` says which programs may be run, `identity` looks up whom a program runs as,
 //! * `answer` turns a program's output into an answer.
 
 mod answer;
@@ -16,7 +16,6 @@ mod command;
 mod config;
 mod identity;
 mod parameters;
-mod process;
 mod run;
 mod script;
 mod table;

@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use guestd_program::{Apart, End, Ended, Program, Stop};
 use guestd_sdk::prelude::*;
 use guestd_sdk::{LogLevel, answer::to_json, errno_text};
 use rustix::process::geteuid;
@@ -14,11 +15,16 @@ use crate::answer;
 use crate::command::CommandSpec;
 use crate::config::Pass;
 use crate::identity::Identity;
-use crate::process::{self, End, Ended, Job, OUTPUT_LIMIT, Stop};
 use crate::trust;
 
 /// The `PATH` of every program: that of systemd's services (systemd.exec(5)).
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How much a program may write to its standard output, in bytes; for more it is killed.
+const OUTPUT_LIMIT: usize = 4 << 20;
+
+/// How much of its standard error is kept, in bytes.
+const ERROR_LIMIT: usize = 64 << 10;
 
 /// Carries a command out. `deadline_ms` is how long the daemon waits; 0: without limit.
 pub(crate) fn run(
@@ -39,18 +45,18 @@ pub(crate) fn run(
         }
     };
     let user = ready(command)?;
-    let job = Job {
-        program: &command.program,
-        parameters,
-        input: input.as_deref(),
-        environment: environment(command, user.as_ref()),
-        directory: &command.directory,
-        user: user.as_ref(),
-    };
     let limit = command.limit(deadline_ms);
-    let ended = process::run(&job, since + limit, stop).map_err(|error| cannot_be_run(command, &errno_text(&error)))?;
+    let mut program = Command::new(&command.program);
+    program.args(parameters).env_clear().envs(environment(command, user.as_ref())).current_dir(&command.directory);
+    let program = Program::new(program)
+        .output(Apart { most: OUTPUT_LIMIT, kept: ERROR_LIMIT })
+        .input(input.as_deref().unwrap_or_default())
+        .stop(stop)
+        .confined(user.map(|user| user.rights));
+    let ended = program.run(limit.saturating_sub(since.elapsed()));
+    let ended = ended.map_err(|error| cannot_be_run(command, &errno_text(&error)))?;
     let took = since.elapsed().as_millis();
-    let words = answer::first_line(&ended.stderr).map(|words| format!(": {words}")).unwrap_or_default();
+    let words = answer::first_line(&ended.errors).map(|words| format!(": {words}")).unwrap_or_default();
     daemon.log(LogLevel::Info, format_args!("{} {} ({took} ms){words}", command.name, how(ended.end, limit)));
     outcome(command, &ended, limit)
 }
@@ -59,7 +65,7 @@ pub(crate) fn run(
 pub(crate) fn ready(command: &CommandSpec) -> Result<Option<Identity>, CommandError> {
     let user = command.user.as_deref().map(Identity::of).transpose()?;
     let own = geteuid().as_raw();
-    let owners = [own, user.as_ref().map_or(own, |user| user.uid.as_raw())];
+    let owners = [own, user.as_ref().map_or(own, |user| user.rights.uid)];
     trust::check(&command.program, &owners).map_err(|why| cannot_be_run(command, &why))?;
     Ok(user)
 }
@@ -72,9 +78,9 @@ fn outcome(command: &CommandSpec, ended: &Ended, limit: Duration) -> Result<Repl
     let failed = |how: &str| CommandError::new(format!("'{}' {how}", command.program.display()));
     match ended.end {
         End::Exited(status) if status.success() => {
-            answer::of(command.output, &ended.stdout).map_err(|error| failed(error.desc()))
+            answer::of(command.output, &ended.output).map_err(|error| failed(error.desc()))
         }
-        End::Exited(status) => Err(match answer::first_line(&ended.stderr) {
+        End::Exited(status) => Err(match answer::first_line(&ended.errors) {
             Some(words) => CommandError::new(words),
             None => failed(&status_text(status)),
         }),
@@ -101,9 +107,10 @@ fn environment(command: &CommandSpec, user: Option<&Identity>) -> Vec<(OsString,
 fn how(end: End, limit: Duration) -> String {
     match end {
         End::Exited(status) => status_text(status),
-        End::TimedOut => format!("has not ended within {} s, and was killed", limit.as_secs_f32()),
+        End::TimedOut(_) => format!("has not ended within {} s, and was killed", limit.as_secs_f32()),
         End::TooMuchOutput => format!("has written more than {} MiB, and was killed", OUTPUT_LIMIT >> 20),
         End::Stopped => "was killed, since the agent ends".to_owned(),
+        End::Lost => "has ended, and its status is lost".to_owned(),
     }
 }
 

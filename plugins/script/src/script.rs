@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use guestd_program::Stop;
 use guestd_sdk::prelude::*;
 use guestd_sdk::{LogLevel, args};
 use serde_json::{Map, Value};
 
 use crate::command::CommandSpec;
-use crate::process::Stop;
 use crate::run::{ready, run};
 use crate::table::table;
 
