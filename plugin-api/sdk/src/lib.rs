@@ -40,11 +40,14 @@
 //! * [`Ctx`] is what a command gets: the plugin's state and the daemon.
 //! * [`args`] turns arguments into types, with QEMU's words for what is wrong with them.
 //! * [`answer`] turns results into replies.
+//! * `base64` (a feature) decodes as QEMU's commands do.
 //! * `testkit` (a feature) runs a plugin in process, without a daemon.
 //! * `schema` (a feature) describes the commands' arguments and answers.
 
 pub mod answer;
 pub mod args;
+#[cfg(feature = "base64")]
+pub mod base64;
 mod ctx;
 mod daemon;
 mod error;

@@ -2,23 +2,13 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use guestd_sdk::prelude::*;
-use guestd_sdk::{answer::Answer, args};
+use guestd_sdk::{answer::Answer, args, base64};
 
 use crate::accounts::{Accounts, NewPassword};
 
 /// How long it may take where the daemon sets no deadline.
 const NO_DEADLINE: Duration = Duration::from_secs(20);
-
-/// RFC 4648's alphabet and padding; bits that no byte needs are ignored, as qemu-ga does.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);
 
 /// The arguments of `guest-set-user-password`.
 #[derive(Deserialize)]
@@ -36,7 +26,7 @@ pub struct SetArgs {
 /// take for the end, and what cannot stand in shadow(5) are refused in addition.
 pub fn set(ctx: &Ctx<Accounts>, request: Request) -> Result<Reply, CommandError> {
     let args: SetArgs = args::parse(args::text_of(&request)?)?;
-    let secret = decode(&args.password)?;
+    let secret = base64::decode(&args.password)?;
     if secret.iter().any(|byte| matches!(byte, b'\n' | 0)) {
         return Err(CommandError::new("forbidden characters in raw password"));
     }
@@ -55,32 +45,4 @@ pub fn set(ctx: &Ctx<Accounts>, request: Request) -> Result<Reply, CommandError>
     }
     result?;
     ().into_reply()
-}
-
-/// Decodes base64; line feeds in it are left out.
-fn decode(text: &str) -> Result<Vec<u8>, CommandError> {
-    let text: Vec<u8> = text.bytes().filter(|&byte| byte != b'\n').collect();
-    let alphabet = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=');
-    if !text.len().is_multiple_of(4) && text.iter().all(alphabet) {
-        return Err(CommandError::new("Base64 data is incomplete"));
-    }
-    BASE64.decode(text).map_err(|_| CommandError::new("Base64 data contains invalid characters"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_come_in_base64() {
-        for (text, bytes) in [("", ""), ("cHc=", "pw"), ("cH\nc=\n", "pw"), ("cHd=", "pw"), ("w6k=", "é")] {
-            assert_eq!(decode(text).unwrap(), bytes.as_bytes(), "{text}");
-        }
-        for text in ["!!", "!", "cH c=", "cHc=cHc=", "c===", "é"] {
-            assert_eq!(decode(text).unwrap_err().desc(), "Base64 data contains invalid characters", "{text}");
-        }
-        for text in ["c", "cH", "cHc", "cHc=c"] {
-            assert_eq!(decode(text).unwrap_err().desc(), "Base64 data is incomplete", "{text}");
-        }
-    }
 }

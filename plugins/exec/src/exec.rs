@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guestd_sdk::answer::Answer;
-use guestd_sdk::args;
 use guestd_sdk::prelude::*;
+use guestd_sdk::{args, base64};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Signal, WaitOptions, kill_process_group, waitpid};
 
-use crate::arguments::{self, Capture, ExecArgs};
+use crate::arguments::{Capture, ExecArgs};
 use crate::budget::Held;
 use crate::config::Config;
 use crate::end;
@@ -53,7 +53,7 @@ impl Exec {
 pub fn exec(ctx: &Ctx<Exec>, request: Request) -> Result<Reply, CommandError> {
     let begin = Instant::now();
     let args: ExecArgs<'_> = args::parse(args::text_of(&request)?)?;
-    let input = arguments::decode(args.input_data.as_deref().unwrap_or_default())?;
+    let input = base64::decode(args.input_data.as_deref().unwrap_or_default())?;
     let name = args.path;
     let not_started = |error: io::Error| {
         let text = error.to_string();

@@ -1,31 +1,20 @@
 //! Base64 in the string of a JSON text, decoded where it lies.
 
+use guestd_sdk::base64::{self, invalid};
 use guestd_sdk::prelude::*;
 use memchr::memchr;
 
 /// Decodes the content of a JSON string, its escapes included, in place, and returns the bytes, which are at the
 /// beginning of `text`. After an error the content of `text` is not defined.
 ///
-/// The rules are those of RFC 4648, section 4: whole quads, padding at the end and only there. Two things are taken
-/// beyond it because qemu-ga takes them and they lose no data: newlines anywhere (MIME writes them), and bits other than 0 that
-/// the last quad does not need.
+/// The rules are those of [`guestd_sdk::base64`]; newlines are left out.
 pub fn decode_in_place(text: &mut [u8]) -> Result<&mut [u8], CommandError> {
     let length = match memchr(b'\\', text) {
         None => text.len(),
         Some(_) => unescape(text).ok_or_else(invalid)?,
     };
     let Some(text) = text.get_mut(..length) else { return Err(invalid()) };
-    if !text.len().is_multiple_of(4) {
-        let alphabet = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=');
-        let whole = text.iter().all(alphabet);
-        return Err(if whole { CommandError::new("Base64 data is incomplete") } else { invalid() });
-    }
-    clear_loose_bits(text);
-    base64_simd::STANDARD.decode_inplace(text).map_err(|_| invalid())
-}
-
-fn invalid() -> CommandError {
-    CommandError::new("Base64 data contains invalid characters")
+    base64::decode_in_place(text)
 }
 
 /// Undoes JSON's escapes (RFC 8259, section 7) in place and leaves newlines out. Returns how long the text is then;
@@ -61,20 +50,6 @@ fn escape(text: &[u8]) -> Option<(u8, usize)> {
             Some((u8::try_from(unit).ok()?, 5))
         }
         _ => None,
-    }
-}
-
-/// Clears the bits of the last quad that belong to no byte, which the decoder does not take otherwise.
-fn clear_loose_bits(text: &mut [u8]) {
-    let (character, used) = match text {
-        [.., _, character, b'=', b'='] => (character, 0b11_0000),
-        [.., character, b'='] => (character, 0b11_1100),
-        _ => return,
-    };
-    let charset = base64_simd::STANDARD.charset();
-    let value = charset.iter().position(|byte| byte == character);
-    if let Some(cleared) = value.and_then(|value| charset.get(value & used)) {
-        *character = *cleared;
     }
 }
 
