@@ -5,6 +5,8 @@ mod listen;
 mod session;
 mod stream;
 
+pub(crate) use stream::watch;
+
 use std::io;
 
 use crate::config::{ChannelSettings, Method};

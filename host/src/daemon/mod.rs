@@ -90,7 +90,11 @@ async fn serve(core: &Arc<Core>, load: Load<'_>, background: Option<background::
         tokio::task::spawn_local(channel.serve(dispatcher.clone()));
     }
     let keeper = Arc::clone(core);
-    tokio::task::spawn_local(async move { keeper.memory().serve().await });
+    tokio::task::spawn_local(async move {
+        if let Err(error) = keeper.memory().serve().await {
+            tracing::warn!("memory that is not in use will be kept: {error}");
+        }
+    });
     core.memory().note_use();
     if let Some(background) = background {
         background.report_ready()?;

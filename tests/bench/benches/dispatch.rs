@@ -80,6 +80,11 @@ fn instant(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench]
+fn instant_with_arguments(bencher: Bencher<'_, '_>) {
+    bench(bencher, r#"{"execute":"guest-sync","arguments":{"id":1234567}}"#);
+}
+
+#[divan::bench]
 fn instant_with_a_long_answer(bencher: Bencher<'_, '_>) {
     bench(bencher, r#"{"execute":"guest-info"}"#);
 }
