@@ -6,9 +6,9 @@ use guestd_abi::{CallError, Reply, reply_flags};
 
 use crate::wire::to_line;
 
-/// The answers that are remembered, in bytes: below, judging one takes no longer than comparing it; above are files,
-/// whose content does not come twice.
-const REMEMBERED: std::ops::Range<usize> = 256..16 << 10;
+/// The answers that are remembered, in bytes: below, judging one takes no longer than comparing it; above are blocks of
+/// files, whose content does not come twice.
+const REMEMBERED: std::ops::Range<usize> = 256..5 << 10;
 
 /// Checks answers. Hosts ask the same things again and again, so the last good answer is remembered, and another one of
 /// the same text is not judged again.
