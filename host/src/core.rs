@@ -136,6 +136,8 @@ impl Core {
         self.frozen.store(frozen, Ordering::Release);
         self.commands_changed();
         if !frozen {
+            // The freeze had all memory in place that the thaw might need.
+            self.memory.note_use();
             log().hold(false);
             if let Err(error) = self.state.unmark_frozen() {
                 tracing::warn!("{error}");
