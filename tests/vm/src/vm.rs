@@ -12,7 +12,7 @@ use crate::disk::{Disk, StoppedDisks, read_from_ext4};
 use crate::lock::BootLock;
 use crate::qmp::Qmp;
 use crate::supervise::Process;
-use crate::{AgentConn, AgentError, Error, note};
+use crate::{AgentConn, AgentError, Error, note, stall};
 
 /// What the builder hands over. The order of the fields is the order of their end: first the process,
 /// last the lock.
@@ -339,7 +339,9 @@ impl Drop for Vm {
         let tail = self.sh_for("tail -n 60 /run/guest/agent.log", Duration::from_secs(5));
         let log = tail.map_or_else(|error| error.to_string(), |output| output.stdout);
         note(&format!("--- the agent's log ---\n{log}"));
-        note(&format!("--- the console ---\n{}", self.console()));
+        let console = self.console();
+        stall::look_at(&console);
+        note(&format!("--- the console ---\n{console}"));
         note(&format!("--- QEMU ---\n{}", self.text_of("qemu.log")));
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use guestd_vm::{Agent, AgentConn, Vm, VmBuilder, boot_or_skip, note};
+use guestd_vm::{Agent, AgentConn, Vm, VmBuilder, boot_or_skip, despite_stalls, note};
 use serde_json::{Value, json};
 
 const CONFIG: &str = "/etc/guestd/guestd.toml";
@@ -15,6 +15,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn processors_and_memory_offline_and_online() {
+    despite_stalls(switch_all);
+}
+
+fn switch_all() {
     let builder = VmBuilder::new().cpus(2).qemu_args(["-smp", "2,maxcpus=5", "-m", "384,slots=2,maxmem=1G"]);
     let Some(mut vm) = boot_or_skip(builder) else {
         return;

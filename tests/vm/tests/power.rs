@@ -12,7 +12,8 @@ const LIMIT: Duration = Duration::from_secs(40);
 
 #[test]
 fn the_monitor_sees_every_power_command() {
-    let Some(mut vm) = boot_or_skip(VmBuilder::new()) else {
+    // One processor: the kernel takes the others offline before it suspends.
+    let Some(mut vm) = boot_or_skip(VmBuilder::new().cpus(1)) else {
         return;
     };
     a_bad_mode_is_refused(&mut vm);
@@ -121,7 +122,7 @@ fn reboot(vm: &mut Vm) {
     assert_ne!(boot_id(vm), boot);
 }
 
-/// A halted guest stays: no event, but a console line, and processors that wait with interrupts off.
+/// A halted guest stays: no event, but a console line, and a processor that waits with interrupts off.
 fn halt(vm: &mut Vm) {
     let without_shutdown = vm.which_agent() == Some(Agent::Guestd);
     if without_shutdown {
@@ -141,7 +142,7 @@ fn halt(vm: &mut Vm) {
     assert!(!events.iter().any(|event| event.name == "SHUTDOWN"), "{events:?}");
     let registers = vm.qmp().unwrap().human("info registers -a").unwrap();
     let halted = registers.lines().filter(|line| line.contains("HLT=1")).count();
-    assert_eq!(halted, 2, "{registers}");
+    assert_eq!(halted, 1, "{registers}");
     drop(client);
 
     vm.qmp().unwrap().execute("system_reset", json!({})).unwrap();

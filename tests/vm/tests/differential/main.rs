@@ -12,7 +12,7 @@ mod questions;
 
 use compare::{Difference, compare};
 use explained::Explained;
-use guestd_vm::{AgentConn, note};
+use guestd_vm::{AgentConn, despite_stalls, note};
 use protocol::Protocol;
 use questions::{Question, READ_ONLY};
 use serde_json::{Value, json};
@@ -22,6 +22,10 @@ const TRIES: usize = 3;
 
 #[test]
 fn both_answer_the_same() {
+    despite_stalls(ask_both);
+}
+
+fn ask_both() {
     let Some(mut guest) = guest::boot() else { return };
     let (mut guestd, mut qemu_ga) = (guest.vm.agent().unwrap(), guest.vm.agent_beside().unwrap());
     let protocol = Protocol::read();
