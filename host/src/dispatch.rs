@@ -1,8 +1,8 @@
 //! From a request to its outcome: policy, routing, and the liveness rule.
 //!
-//! A command that says it is instant runs in place, and so does one that is often instant, unless it hands its request back. Every
-//! other runs on a worker thread with a deadline: past it the client is answered with an error, and the set is busy until the call
-//! comes back.
+//! A command that says it is instant runs in place, and so does one that is often instant, unless it hands its request
+//! back. Every other runs on a worker thread with a deadline: past it the client is answered with an error, and the set is
+//! busy until the call comes back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

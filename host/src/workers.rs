@@ -1,7 +1,8 @@
 //! The threads on which commands run that may block.
 //!
 //! tokio's own pool wakes a thread while it holds the lock that the thread wants first, which costs both of them more
-//! system calls and a switch back and forth; on one processor that takes longer than most commands.
+//! system calls and a switch back and forth; on one processor that takes longer than most commands. What plugins do when the
+//! daemon starts, reads its configuration again or ends is left to tokio's, so that it never waits behind commands that hang.
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};

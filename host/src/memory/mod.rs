@@ -1,7 +1,7 @@
 //! What memory the daemon keeps while nobody asks it for anything.
 //!
-//! A burst of work is followed by some quiet, and then what it took is given back: free memory of the heap, and program text that
-//! will not be run again for long, as that of the daemon's start.
+//! A burst of work is followed by some quiet, and then what it took is given back: free memory of the heap, and program
+//! text that will not be run again for long, as that of the daemon's start.
 
 mod heap;
 mod text;
@@ -22,8 +22,8 @@ use crate::channel::watch;
 
 /// Messages of at least this many bytes take memory that is worth giving back.
 pub const LARGE: usize = 256 << 10;
-/// How long after the last use memory is kept for the next one. Fresh memory costs more than all else that is done with a large
-/// message: the kernel clears it and maps it page by page.
+/// How long after the last use memory is kept for the next one. Fresh memory costs more than all else that is done with
+/// a large message: the kernel clears it and maps it page by page.
 const KEPT_FOR: Duration = Duration::from_millis(500);
 
 /// Gives memory back once it is no longer in use.

@@ -14,9 +14,9 @@ const DT_FLAGS: usize = 30;
 /// The bit of DT_FLAGS that says the same as DT_TEXTREL.
 const DF_TEXTREL: usize = 4;
 
-/// Unmaps what is loaded from the program's and the libraries' files and is never written to. It stays in the kernel's page
-/// cache, from where it is mapped again, some sixteen pages at a time, when it is next used (madvise(2), MADV_DONTNEED: "repopulating
-/// the memory contents from the up-to-date contents of the underlying mapped file"). What a freeze has locked stays (EINVAL).
+/// Unmaps what is loaded from the program's and the libraries' files and is never written to. It stays in the kernel's
+/// page cache, from where it is mapped again, some sixteen pages at a time, when it is next used (madvise(2),
+/// MADV_DONTNEED). What a freeze has locked stays (EINVAL).
 pub(super) fn give_back() {
     let Ok(Some(page)) = sysconf(SysconfVar::PAGE_SIZE) else { return };
     let mut page = page as usize;
@@ -26,7 +26,8 @@ pub(super) fn give_back() {
     }
 }
 
-/// Does it for one loaded object. No object is unloaded as long as the walk goes on (dl_iterate_phdr(3) holds the lock of dlclose(3)).
+/// Does it for one loaded object. No object is unloaded as long as the walk goes on: dl_iterate_phdr(3) holds the lock
+/// that dlclose(3) takes.
 unsafe extern "C" fn give_back_object(info: *mut dl_phdr_info, _: size_t, page: *mut c_void) -> c_int {
     // SAFETY: dl_iterate_phdr passes the description of an object that stays loaded meanwhile, and the number from above.
     let (base, headers, page) = unsafe {

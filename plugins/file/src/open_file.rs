@@ -64,8 +64,8 @@ impl OpenFile {
         &self.in_place
     }
 
-    /// Reads until `buf` is full or the file ends, and returns how many bytes there are, if that can be done without waiting. `None`:
-    /// it cannot, and the position is where it was.
+    /// Reads until `buf` is full or the file ends, and returns how many bytes there are, if that can be done without
+    /// waiting. `None`: it cannot, and the position is where it was.
     pub fn read_in_place(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         let mut got = 0;
         while let Some(rest) = buf.get_mut(got..)
