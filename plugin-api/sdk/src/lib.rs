@@ -40,6 +40,7 @@
 //! * [`Ctx`] is what a command gets: the plugin's state and the daemon.
 //! * [`args`] turns arguments into types, with QEMU's words for what is wrong with them.
 //! * [`answer`] turns results into replies.
+//! * [`helpers`] makes calls that may hang for ever.
 //! * `base64` (a feature) decodes as QEMU's commands do.
 //! * `testkit` (a feature) runs a plugin in process, without a daemon.
 //! * `schema` (a feature) describes the commands' arguments and answers.
@@ -53,6 +54,7 @@ mod daemon;
 mod error;
 #[doc(hidden)]
 pub mod export;
+pub mod helpers;
 #[doc(hidden)]
 pub mod root;
 #[cfg(feature = "schema")]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use guestd_sdk::CommandError;
@@ -33,7 +33,7 @@ pub(crate) struct Filesystem {
     pub source: PathBuf,
     /// Whether it says at once how full it is, whatever has become of disks and servers.
     pub prompt: bool,
-    /// Where it is mounted, in the order of the table. Never empty.
+    /// Where it is mounted, in the order of the table, but `/` first. Never empty.
     pub places: Vec<Place>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Place {
 }
 
 impl Filesystem {
-    /// The mount point that it is known by, the first.
+    /// The mount point that it is known by: `/` if it is one, else the first.
     pub fn point(&self) -> PathBuf {
         self.places.first().map(|place| place.point.clone()).unwrap_or_default()
     }
@@ -130,6 +130,8 @@ fn parse(table: &[u8]) -> Vec<Filesystem> {
         let place = Place { mount: mount.id, point: mount.point().into_owned() };
         let at = *index.entry(mount.device).or_insert(systems.len());
         match systems.get_mut(at) {
+            // Whatever came first: on ostree's systems that is /sysroot, and nobody looks for the root there.
+            Some(system) if place.point == Path::new("/") => system.places.insert(0, place),
             Some(system) => system.places.push(place),
             None => systems.push(Filesystem {
                 device: mount.device,
@@ -177,6 +179,18 @@ mod tests {
         assert_eq!(found, [("/e".into(), "fuseblk", 1), ("/a".into(), "btrfs", 2), ("/".into(), "ext4", 2)]);
         assert_eq!(systems[1].places[1], Place { mount: 31, point: "/c".into() });
         assert_eq!(parse(b""), []);
+    }
+
+    #[test]
+    fn the_root_is_known_as_the_root_wherever_it_comes() {
+        let table = b"\
+40 1 253:0 / /sysroot rw - xfs /dev/vda4 rw
+41 1 253:0 /ostree/deploy/x / rw - xfs /dev/vda4 rw
+42 41 253:0 /ostree/deploy/x/var /var rw - xfs /dev/vda4 rw
+";
+        let systems = parse(table);
+        assert_eq!((systems.len(), systems[0].point()), (1, "/".into()));
+        assert_eq!(systems[0].places[1].point, Path::new("/sysroot"));
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{MutexGuard, TryLockError};
+use std::sync::{Arc, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use guestd_sdk::answer::Answer;
 use guestd_sdk::args;
+use guestd_sdk::helpers::Helpers;
 use guestd_sdk::prelude::*;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
@@ -22,6 +23,9 @@ use crate::types::{TrimArgs, TrimResponse, TrimResult};
 
 /// The file in the daemon's run directory that is locked, by flock(2), for as long as file systems are trimmed.
 const LOCK: &str = "fstrim.lock";
+/// How long one file system may take to be opened: the way to it may lead through a mount whose server is dead, and the rest
+/// is to be trimmed all the same.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `guest-fstrim`: trims each local file system, the one mounted last first, and answers what became of each.
 ///
@@ -32,6 +36,12 @@ pub fn fstrim(ctx: &Ctx<Storage>, request: Request) -> Result<Reply, CommandErro
     let _turn = Turn::take(ctx)?;
     let minimum = args.minimum.unwrap_or(0);
     let systems = ctx.state.filesystems.local_anew(&ctx.state.machine)?;
+    let opener = Opener {
+        kernel: &ctx.state.kernel,
+        machine: &ctx.state.machine,
+        helpers: &ctx.state.openers,
+        limit: OPEN_TIMEOUT,
+    };
     let mut paths = Vec::with_capacity(systems.len());
     for (index, system) in systems.iter().enumerate() {
         let point = system.point();
@@ -43,7 +53,7 @@ pub fn fstrim(ctx: &Ctx<Storage>, request: Request) -> Result<Reply, CommandErro
             (_, true) => Some("the command's time is over"),
             _ => None,
         };
-        let result = trim(&*ctx.state.kernel, &ctx.state.machine, system, minimum, forbidden);
+        let result = trim(&opener, system, minimum, forbidden);
         let took = since.elapsed().as_secs_f64();
         match (&result.trimmed, &result.error) {
             (_, Some(error)) => ctx.warn(format_args!("{point:?} is not trimmed: {error}")),
@@ -70,20 +80,27 @@ impl Deadline {
     }
 }
 
+/// Opens file systems by their mount points, each call with a limit.
+struct Opener<'s> {
+    kernel: &'s Arc<dyn Kernel>,
+    machine: &'s Machine,
+    helpers: &'s Helpers<u32>,
+    limit: Duration,
+}
+
 /// Trims one file system, by the first of its mount points that leads to it.
 fn trim(
-    kernel: &dyn Kernel,
-    machine: &Machine,
+    opener: &Opener<'_>,
     system: &Filesystem,
     minimum: i64,
     forbidden: impl FnOnce() -> Option<&'static str>,
 ) -> TrimResult {
     let path = system.point().to_string_lossy().into_owned();
-    let done = open(kernel, machine, system).and_then(|opened| {
+    let done = opener.open(system).and_then(|opened| {
         if let Some(why) = forbidden() {
             return Err(format!("failed to trim: {why}"));
         }
-        kernel.trim(&opened, minimum.cast_unsigned()).map_err(|error| match Errno::from_io_error(&error) {
+        opener.kernel.trim(&opened, minimum.cast_unsigned()).map_err(|error| match Errno::from_io_error(&error) {
             Some(Errno::NOTTY | Errno::OPNOTSUPP) => "trim not supported".to_owned(),
             _ => format!("failed to trim: {}", guestd_sdk::errno_text(&error)),
         })
@@ -99,18 +116,24 @@ fn trim(
     }
 }
 
-fn open(kernel: &dyn Kernel, machine: &Machine, system: &Filesystem) -> Result<OwnedFd, String> {
-    let mut refused = None;
-    for place in &system.places {
-        match kernel.open(&machine.path(&place.point), place.mount) {
-            Ok(opened) => return Ok(opened),
-            Err(OpenError::Covered) => {}
-            Err(OpenError::Refused(error)) => refused = refused.or(Some(error)),
+impl Opener<'_> {
+    /// All mount points of a file system together have the limit.
+    fn open(&self, system: &Filesystem) -> Result<OwnedFd, String> {
+        let until = Instant::now() + self.limit;
+        let mut refused = None;
+        for place in &system.places {
+            let (kernel, point, mount) = (Arc::clone(self.kernel), self.machine.path(&place.point), place.mount);
+            let left = until.saturating_duration_since(Instant::now());
+            match self.helpers.run(mount, left, move || kernel.open(&point, mount)) {
+                Ok(Ok(opened)) => return Ok(opened),
+                Ok(Err(OpenError::Covered)) => {}
+                Ok(Err(OpenError::Refused(error))) => refused = refused.or(Some(guestd_sdk::errno_text(&error))),
+                Err(no_answer) => refused = refused.or(Some(no_answer.to_string())),
+            }
         }
+        let why = refused.unwrap_or_else(|| "something else is mounted over it".to_owned());
+        Err(format!("failed to open: {why}"))
     }
-    let why =
-        refused.map_or_else(|| "something else is mounted over it".to_owned(), |error| guestd_sdk::errno_text(&error));
-    Err(format!("failed to open: {why}"))
 }
 
 /// The right to trim: one at a time, and not together with whoever else locks the file, as a freeze.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use guestd_sdk::helpers::Helpers;
 use guestd_sdk::prelude::*;
 
 use crate::config::Config;
@@ -21,6 +22,8 @@ pub struct Storage {
     pub(crate) filesystems: Filesystems,
     pub(crate) gauge: Gauge,
     pub(crate) serials: Serials,
+    /// Opens file systems for trimming; mounts by their numbers.
+    pub(crate) openers: Helpers<u32>,
     /// Held while file systems are trimmed.
     pub(crate) trimming: Mutex<()>,
     /// A directory in memory that outlives the daemon; empty: there is none.
@@ -39,6 +42,7 @@ impl Storage {
             kernel,
             serials: Serials::default(),
             filesystems: Filesystems::default(),
+            openers: Helpers::default(),
             trimming: Mutex::new(()),
             run_dir: daemon.facts().run_dir,
             statfs_wait_ms: AtomicU32::new(config.statfs_wait_ms),

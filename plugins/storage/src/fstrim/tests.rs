@@ -6,7 +6,10 @@ use crate::kernel::{SMART_LOG, Space, Trimmed};
 use crate::mountinfo::DeviceId;
 
 /// A kernel that notes what it is asked for. What a mount's number is tells how it can be opened.
+#[derive(Default)]
 struct Fake {
+    /// While this is held, [`HANGING`] mounts are not opened.
+    server: std::sync::Mutex<()>,
     calls: std::sync::Mutex<Vec<String>>,
     error: Option<Errno>,
 }
@@ -14,10 +17,11 @@ struct Fake {
 const COVERED: u32 = 1;
 const GONE: u32 = 2;
 const FORBIDDEN: u32 = 3;
+const HANGING: u32 = 4;
 
 impl Fake {
-    fn new(error: Option<Errno>) -> Self {
-        Self { calls: std::sync::Mutex::default(), error }
+    fn new(error: Option<Errno>) -> Arc<Self> {
+        Arc::new(Self { error, ..Self::default() })
     }
 
     fn note(&self, call: String) {
@@ -40,6 +44,10 @@ impl Kernel for Fake {
             COVERED => Err(OpenError::Covered),
             GONE => Err(OpenError::Refused(Errno::NOENT.into())),
             FORBIDDEN => Err(OpenError::Refused(Errno::ACCESS.into())),
+            HANGING => {
+                drop(self.server.lock().unwrap());
+                Err(OpenError::Refused(Errno::NOTCONN.into()))
+            }
             _ => Ok(File::open("/dev/null").unwrap().into()),
         }
     }
@@ -68,8 +76,21 @@ fn system(places: &[(u32, &str)]) -> Filesystem {
     }
 }
 
-fn trim_by(kernel: &Fake, places: &[(u32, &str)], minimum: i64) -> TrimResult {
-    trim(kernel, &Machine::below(Path::new("/guest")), &system(places), minimum, || None)
+/// Trims below /guest; `limit`: how long a file system may take to be opened.
+fn trim_within(
+    kernel: &Arc<Fake>,
+    limit: Duration,
+    places: &[(u32, &str)],
+    minimum: i64,
+    forbidden: Option<&'static str>,
+) -> TrimResult {
+    let (machine, kernel): (_, Arc<dyn Kernel>) = (Machine::below(Path::new("/guest")), Arc::<Fake>::clone(kernel));
+    let opener = Opener { kernel: &kernel, machine: &machine, helpers: &Helpers::default(), limit };
+    trim(&opener, &system(places), minimum, || forbidden)
+}
+
+fn trim_by(kernel: &Arc<Fake>, places: &[(u32, &str)], minimum: i64) -> TrimResult {
+    trim_within(kernel, Duration::from_secs(60), places, minimum, None)
 }
 
 #[test]
@@ -120,10 +141,20 @@ fn what_cannot_be_reached_is_not_trimmed() {
 #[test]
 fn nothing_is_trimmed_once_it_is_forbidden() {
     let kernel = Fake::new(None);
-    let machine = Machine::below(Path::new("/guest"));
-    let result = trim(&kernel, &machine, &system(&[(9, "/a")]), 0, || Some("file systems are frozen"));
+    let result = trim_within(&kernel, Duration::from_secs(60), &[(9, "/a")], 0, Some("file systems are frozen"));
     assert_eq!(result.error.as_deref(), Some("failed to trim: file systems are frozen"));
     assert_eq!(kernel.calls(), ["open /guest/a"]);
+}
+
+#[test]
+fn what_does_not_answer_is_named_and_holds_up_nothing() {
+    let kernel = Fake::new(None);
+    let server = kernel.server.lock().unwrap();
+    let result = trim_within(&kernel, Duration::from_millis(100), &[(HANGING, "/a")], 0, None);
+    assert_eq!(result.error.as_deref(), Some("failed to open: no answer within 0.1 s"));
+    drop(server);
+    let result = trim_by(&kernel, &[(HANGING, "/a"), (9, "/b")], 0);
+    assert_eq!((result.path.as_str(), result.trimmed), ("/a", Some(4096)));
 }
 
 #[test]
