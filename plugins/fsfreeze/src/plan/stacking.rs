@@ -47,28 +47,37 @@ fn devices(mount: &Mount, kernel: &dyn Kernel) -> Vec<DeviceId> {
     let mut found = Vec::new();
     if mount.device.major != 0 {
         found.push(mount.device);
+    }
+    match mount.fstype.as_str() {
         // xfs(5): a log or a real-time section on a device of its own.
-        for key in ["logdev", "rtdev"] {
-            let node = mount.option(key).map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
-            found.extend(node.and_then(|node| kernel.block_device(&node)));
+        "xfs" => {
+            for key in ["logdev", "rtdev"] {
+                let node = mount.option(key).map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
+                found.extend(node.and_then(|node| kernel.block_device(&node)));
+            }
         }
-        return found;
-    }
-    if !matches!(mount.fstype.as_str(), "btrfs" | "bcachefs") {
-        return found;
-    }
-    // Several devices, of which the source names one (btrfs) or all, with colons between (bcachefs).
-    let source = mount.source.to_string_lossy();
-    let named: Vec<DeviceId> = source.split(':').filter_map(|node| kernel.block_device(Path::new(node))).collect();
-    for members in list(&kernel.sysfs().join("fs/btrfs")) {
-        let members: Vec<DeviceId> =
-            list(&members.join("devices")).iter().filter_map(|member| device_number(member)).collect();
-        if members.iter().any(|member| named.contains(member)) {
-            found.extend(members);
+        // Several devices: the source names one (btrfs), or all with colons between (bcachefs).
+        family @ ("btrfs" | "bcachefs") => {
+            let source = mount.source.to_string_lossy();
+            found.extend(source.split(':').filter_map(|node| kernel.block_device(Path::new(node))));
+            let all = pools(family, kernel).into_iter().filter(|pool| pool.iter().any(|device| found.contains(device)));
+            let all: Vec<DeviceId> = all.flatten().collect();
+            found.extend(all);
         }
+        _ => {}
     }
-    found.extend(named);
     found
+}
+
+/// The devices of each file system that can have several, by its directory in sysfs: btrfs links to them in `devices`,
+/// bcachefs by the `block` of each `dev-NUMBER`.
+fn pools(family: &str, kernel: &dyn Kernel) -> Vec<Vec<DeviceId>> {
+    let members = |pool: &PathBuf| match family {
+        "btrfs" => list(&pool.join("devices")),
+        _ => list(pool).into_iter().map(|member| member.join("block")).collect(),
+    };
+    let pools = list(&kernel.sysfs().join("fs").join(family));
+    pools.iter().map(|pool| members(pool).iter().filter_map(|member| device_number(member)).collect()).collect()
 }
 
 /// A loop device's file.

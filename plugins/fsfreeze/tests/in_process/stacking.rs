@@ -123,6 +123,27 @@ fn btrfs_counts_once_and_lies_on_all_its_devices() {
 }
 
 #[test]
+fn bcachefs_has_a_number_of_one_device_and_lies_on_all() {
+    let world = empty();
+    world.kernel.mount_with("7:1", "/pool", "bcachefs", "/dev/loop1:/dev/loop2", "rw");
+    for (number, holder) in [("8:1", "/one"), ("8:2", "/two"), ("8:3", "/three")] {
+        world.kernel.mount(number, holder, "ext4");
+    }
+    world.kernel.node("/dev/loop1", "7:1");
+    world.kernel.node("/dev/loop2", "7:2");
+    for (number, file) in [("7:1", "/one/img"), ("7:2", "/two/img"), ("7:3", "/three/img")] {
+        world.loop_device(number, file.as_bytes());
+    }
+    // The third is one that the source does not name: it was added while the file system was mounted.
+    for (member, device) in [("dev-0", "loop7_1"), ("dev-2", "loop7_3")] {
+        let member = world.sys("fs/bcachefs/9d2a").join(member);
+        fs::create_dir_all(&member).unwrap();
+        symlink(world.sys("devices/virtual/block").join(device), member.join("block")).unwrap();
+    }
+    assert_eq!(order(&world), ["7:1", "8:3", "8:2", "8:1"]);
+}
+
+#[test]
 fn an_xfs_log_on_another_device_counts() {
     let world = empty();
     world.kernel.mount_with("8:3", "/x", "xfs", "/dev/sda3", "rw,logdev=/dev/loop1,noquota");
