@@ -30,6 +30,7 @@ for what in "$@"; do
         need sshd openssh-server
         need qemu-ga qemu-guest-agent
         need udevadm udev
+        need systemd-analyze systemd
         need lvm lvm2
         need /usr/share/zoneinfo/UTC tzdata
         # The hooks of a freeze are tried with these; the tests start them, the system must not.
@@ -38,6 +39,7 @@ for what in "$@"; do
         need redis-server redis-server
         # Another compiler than rustup's, for the tests of the boundary.
         need /usr/bin/rustc rustc-web
+        need /usr/bin/cargo cargo-web
         ls /boot/vmlinuz-*-cloud-* >/dev/null 2>&1 || packages="$packages linux-image-cloud-$(dpkg --print-architecture 2>/dev/null || echo amd64)"
         ;;
     esac

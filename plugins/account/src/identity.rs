@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn files_are_the_users_and_roots_are_out_of_reach() {
         if !geteuid().is_root() {
-            println!("skipped: only root can lend rights");
+            guestd_sdk::testkit::skip("only root can lend rights");
             return;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -107,7 +107,7 @@ fn what_waits_at_the_new_files_place_is_replaced_and_not_written_to() {
 #[test]
 fn files_of_others_are_neither_shown_nor_changed() {
     if !is_root() {
-        println!("skipped: only root can have files of others");
+        guestd_sdk::testkit::skip("only root can have files of others");
         return;
     }
     let guest = Guest::new();

@@ -47,7 +47,7 @@ fn in_a_network_of_its_own(test: &str, inside: fn()) {
         quiet.is_ok_and(|status| status.success())
     };
     if !can("unshare", &["-n", "true"]) || !can("ip", &["-V"]) {
-        eprintln!("skipped: this needs root, unshare(1) and ip(8)");
+        guestd_sdk::testkit::skip("this needs root, unshare(1) and ip(8)");
         return;
     }
     let this = env::current_exe().unwrap();
@@ -143,7 +143,7 @@ fn interfaces_and_addresses() {
     in_a_network_of_its_own("interfaces_and_addresses", || {
         assert!(ip("link set lo up"));
         if !ip("link add va address 02:00:00:00:00:0a type veth peer name vb address 02:00:00:00:00:0b") {
-            eprintln!("skipped: this kernel has no veth");
+            guestd_sdk::testkit::not_here("this kernel has no veth");
             return;
         }
         for change in [
@@ -192,7 +192,7 @@ fn interfaces_and_addresses() {
 fn interfaces_that_lead_out_come_first() {
     in_a_network_of_its_own("interfaces_that_lead_out_come_first", || {
         if !ip("link add a0 type veth peer name a1") || !ip("link add b0 type veth peer name b1") {
-            eprintln!("skipped: this kernel has no veth");
+            guestd_sdk::testkit::not_here("this kernel has no veth");
             return;
         }
         for name in ["lo", "a0", "a1", "b0", "b1"] {
@@ -216,7 +216,7 @@ fn interfaces_that_lead_out_come_first() {
         assert!(ip("route del default metric 20"));
         assert_eq!(first(1), ["a0"]);
         if !ip("addr add fd00::1/64 dev b1 nodad") {
-            eprintln!("skipped in part: this kernel has no IPv6");
+            guestd_sdk::testkit::not_here("this kernel has no IPv6");
             return;
         }
         assert!(ip("-6 route add fd01::/64 via fd00::fe dev b1"));
@@ -234,7 +234,7 @@ fn every_change_is_seen_at_the_next_call() {
         let kit = kit_with(json!({}));
         assert!(!names(&interfaces(&kit)).contains(&"va"));
         if !ip("link add va type veth peer name vb") {
-            eprintln!("skipped: this kernel has no veth");
+            guestd_sdk::testkit::not_here("this kernel has no veth");
             return;
         }
         let see = |name: &str| interfaces(&kit).into_iter().find(|interface| interface["name"] == name);
@@ -319,7 +319,7 @@ fn a_thousand_interfaces_and_addresses_are_all_listed() {
             done
         };
         if !batch((0..500).map(|n| format!("link add a{n} type veth peer name b{n}\n")).collect()) {
-            eprintln!("skipped: this kernel has no veth");
+            guestd_sdk::testkit::not_here("this kernel has no veth");
             return;
         }
         let addresses = |n: u32| format!("addr add 10.{}.{}.1/24 dev a{}\n", n / 250, n % 250, n % 500);

@@ -15,7 +15,7 @@ fn is_possible() -> bool {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let possible = is_root() && users.contains("nobody:x:65534:65534:");
     if !possible {
-        println!("skipped: only root can run programs as the user nobody (65534)");
+        guestd_sdk::testkit::skip("only root can run programs as the user nobody (65534)");
     }
     possible
 }
@@ -86,8 +86,7 @@ fn an_unknown_user_is_an_error_and_nothing_is_run() {
 
 #[test]
 fn nobody_but_root_can_become_another_user() {
-    if is_root() {
-        println!("skipped: root can");
+    if guestd_sdk::testkit::ran_as_nobody("nobody_but_root_can_become_another_user") {
         return;
     }
     let programs = Programs::new();

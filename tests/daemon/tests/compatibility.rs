@@ -46,8 +46,7 @@ fn a_plugin_by_another_compiler_works() {
     let cargo = Path::new("/usr/bin/cargo");
     let version = Command::new("/usr/bin/rustc").arg("--version").output();
     let (true, Ok(version)) = (cargo.exists(), version) else {
-        println!("SKIPPED: there is no second compiler in /usr/bin (Debian: rustc-web)");
-        assert!(std::env::var_os("GUESTD_REQUIRE_RUSTC_WEB").is_none(), "a second compiler is required");
+        guestd_sdk::testkit::skip("there is no second compiler in /usr/bin (Debian: rustc-web, cargo-web)");
         return;
     };
     println!("built by {}", String::from_utf8_lossy(&version.stdout));

@@ -1,7 +1,7 @@
 //! A vsock channel beside the virtio-serial one, called by guestd's own client inside the guest.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use guestd_vm::{Agent, Vm, VmBuilder, boot_or_skip, skip};
+use guestd_vm::{Agent, Vm, VmBuilder, boot_or_skip, not_here};
 use serde_json::{Value, json};
 
 /// The loopback address: this guest has no host on vsock.
@@ -31,7 +31,7 @@ fn vsock_and_virtio_serial_together() {
         return;
     };
     if vm.sh("grep -q vsock_loopback /proc/modules").unwrap().status != 0 {
-        skip("this kernel has no vsock_loopback");
+        not_here("the guest's kernel has no vsock_loopback");
         return;
     }
     let mut host = vm.agent().unwrap();

@@ -38,7 +38,7 @@ impl Place {
             return Some(Self::new());
         }
         if let Err(why) = can_be_private() {
-            eprintln!("skipped: {why}");
+            guestd_sdk::testkit::skip(&why);
             return None;
         }
         let again = std::env::current_exe().unwrap();
@@ -177,7 +177,7 @@ impl DeadServer {
 
     fn mount(place: &Place, name: &str, kind: &str, source: &str, more: &str) -> Option<Self> {
         let Ok(server) = OpenOptions::new().read(true).write(true).open("/dev/fuse") else {
-            eprintln!("skipped: there is no /dev/fuse");
+            guestd_sdk::testkit::not_here("there is no /dev/fuse");
             return None;
         };
         // The kernel takes the connection by the number of the descriptor in the process that mounts.

@@ -8,6 +8,10 @@
 //! The daemon behind it keeps what the plugin told it: [`TestKit::log`], [`TestKit::frozen`]. Numbers are taken from
 //! a counter in memory. Declare the dependency in `[dev-dependencies]` with `features = ["testkit"]`.
 
+mod skip;
+
+pub use skip::{not_here, note, ran_as_nobody, skip};
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use guestd_abi::abi_stable::std_types::RArc;
