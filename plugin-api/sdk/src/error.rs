@@ -1,5 +1,6 @@
 //! What a command answers when it fails.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use guestd_abi::CallError;
@@ -42,6 +43,18 @@ impl CommandError {
     }
 }
 
+/// The most bytes of a client's text that an error repeats.
+const MAX_QUOTED: usize = 128;
+
+/// A client's text, as an error should quote it: a long one is cut, and ends with an ellipsis.
+pub fn quoted(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_QUOTED {
+        return Cow::Borrowed(text);
+    }
+    let head = text.get(..text.floor_char_boundary(MAX_QUOTED)).unwrap_or_default();
+    Cow::Owned(format!("{head}..."))
+}
+
 /// The text of an I/O error without Rust's `(os error N)` behind it, as `strerror(3)` has it.
 pub fn errno_text(error: &std::io::Error) -> String {
     let text = error.to_string();
@@ -66,6 +79,13 @@ impl From<CommandError> for CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_is_quoted_by_its_beginning() {
+        let short = "é".repeat(64);
+        assert_eq!(quoted(&short), short);
+        assert_eq!(quoted(&format!("x{short}y")), format!("x{}...", "é".repeat(63)));
+    }
 
     #[test]
     fn an_errno_reads_as_in_c() {

@@ -59,12 +59,14 @@ pub mod helpers;
 pub mod root;
 #[cfg(feature = "schema")]
 pub mod schema;
+#[doc(hidden)]
+pub mod steps;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
 pub use ctx::Ctx;
 pub use daemon::{CommandInfo, Daemon, HostFacts};
-pub use error::{CommandError, errno_text};
+pub use error::{CommandError, errno_text, quoted};
 pub use guestd_abi as abi;
 pub use guestd_abi::{LogLevel, Reply, Request, command_flags as flags, request_flags};
 

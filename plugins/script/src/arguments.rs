@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use guestd_sdk::CommandError;
+use guestd_sdk::{CommandError, quoted};
 use regex_lite::Regex;
 use serde_json::{Map, Number, Value};
 
@@ -64,7 +64,7 @@ impl Arguments {
             }
         }
         match given.keys().find(|name| !self.has(name)) {
-            Some(name) => Err(CommandError::new(format!("Parameter '{name}' is unexpected"))),
+            Some(name) => Err(CommandError::new(format!("Parameter '{}' is unexpected", quoted(name)))),
             None => Ok(()),
         }
     }
@@ -79,7 +79,8 @@ pub(crate) fn is_name(text: &str) -> bool {
 
 /// The error for a value of the right type that is not among those that the configuration allows.
 pub(crate) fn not_accepted(name: &str, value: &dyn Display) -> CommandError {
-    CommandError::new(format!("Parameter '{name}' does not accept value '{value}'"))
+    let value = value.to_string();
+    CommandError::new(format!("Parameter '{name}' does not accept value '{}'", quoted(&value)))
 }
 
 impl Kind {
@@ -208,6 +209,15 @@ mod tests {
             assert_eq!(check(&config, given), Err(expected.to_owned()));
         }
         assert_eq!(check(&config, json!({"a": 1})), Ok(()));
+    }
+
+    #[test]
+    fn an_error_repeats_the_beginning_of_a_long_value() {
+        let config = json!({"a": {"type": "string", "values": ["x"]}});
+        let error = check(&config, json!({"a": "y".repeat(1 << 20)})).unwrap_err();
+        assert_eq!(error, format!("Parameter 'a' does not accept value '{}...'", "y".repeat(128)));
+        let error = check(&config, json!({"a": "x", "z".repeat(1 << 20): 1})).unwrap_err();
+        assert_eq!(error, format!("Parameter '{}...' is unexpected", "z".repeat(128)));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fmt::{self, Display};
 
 use serde::de::{Expected, Unexpected};
 
+use crate::error::quoted;
+
 /// What is wrong, and with which argument.
 #[derive(Debug)]
 pub(super) struct ArgError {
@@ -41,6 +43,7 @@ impl ArgError {
 
     /// The same error, seen from the object or array that holds the value: `step` is a key, or `[index]`.
     pub fn within(mut self, step: &str) -> Self {
+        let step = quoted(step);
         let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
         self.field_index = None;
         self.path = format!("{step}{dot}{}", self.path);
@@ -72,7 +75,7 @@ impl std::error::Error for ArgError {}
 
 impl serde::de::Error for ArgError {
     fn custom<T: Display>(text: T) -> Self {
-        Self::new(Problem::Other(text.to_string()))
+        Self::new(Problem::Other(short(format_args!("{text}"))))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -84,7 +87,7 @@ impl serde::de::Error for ArgError {
     }
 
     fn unknown_variant(variant: &str, _: &'static [&'static str]) -> Self {
-        Self::new(Problem::Value(variant.to_owned()))
+        Self::new(Problem::Value(quoted(variant).into_owned()))
     }
 
     fn duplicate_field(_: &'static str) -> Self {
@@ -96,8 +99,38 @@ impl serde::de::Error for ArgError {
     }
 
     fn invalid_value(value: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(Problem::Other(format!("{value} is out of range, expected: {expected}")))
+        Self::new(Problem::Other(short(format_args!("{value} is out of range, expected: {expected}"))))
     }
+}
+
+/// The longest sentence that a type may say of its own, in bytes: it may quote the value.
+const MAX_SENTENCE: usize = 512;
+
+/// The text, but for what is behind its first bytes: it is not even made.
+fn short(text: fmt::Arguments<'_>) -> String {
+    struct Short(String);
+    impl fmt::Write for Short {
+        fn write_str(&mut self, piece: &str) -> fmt::Result {
+            let room = MAX_SENTENCE.saturating_sub(self.0.len());
+            self.0.push_str(piece.get(..piece.floor_char_boundary(room)).unwrap_or_default());
+            if piece.len() <= room { Ok(()) } else { Err(fmt::Error) }
+        }
+    }
+    let mut short = Short(String::new());
+    if fmt::write(&mut short, text).is_err() {
+        short.0.push_str("...");
+    }
+    short.0
+}
+
+/// Objects or arrays in each other, deeper than any command takes them.
+pub(super) fn too_deep() -> ArgError {
+    ArgError::new(Problem::Other("The arguments are nested too deeply".to_owned()))
+}
+
+/// An object with more members than any command takes.
+pub(super) fn too_many() -> ArgError {
+    ArgError::new(Problem::Other("Too many arguments, or members of one".to_owned()))
 }
 
 /// A key that occurs twice, which QEMU's parser refuses.

@@ -17,7 +17,7 @@ use crate::CommandError;
 use error::{ArgError, Problem};
 use value::StructFields;
 
-pub use object::{Member, members, string_bounds};
+pub use object::{MAX_MEMBERS, Member, members, string_bounds};
 
 /// The arguments of a command that takes none.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -66,7 +66,7 @@ impl<'de> Deserializer<'de> for Arguments<'_, 'de> {
     type Error = ArgError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ArgError> {
-        value::visit_members(self.members, visitor)
+        value::visit_members(self.members, 0, visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(

@@ -4,10 +4,12 @@
 //! Text that is not JSON after all is an error or a wrong answer here, never a panic.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use memchr::memchr2;
 
-use super::error::{ArgError, Problem, duplicate_key};
+use super::error::{ArgError, Problem, duplicate_key, too_many};
+use crate::steps;
 
 /// A member of an object: its key and the text of its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,12 +20,22 @@ pub struct Member<'a> {
     pub value: &'a [u8],
 }
 
+/// The most members of an object among the arguments, and of the arguments themselves. No command takes a fifth as many; what has
+/// more is refused before it is looked at.
+pub const MAX_MEMBERS: usize = 64;
+
+/// Below this many keys each is compared with all others, which takes less time than to hash them.
+const FEW: usize = 8;
+
 /// The members of an object in a request, in the order in which they stand there: for a command that takes the
-/// request as it came. `None` where the text is no object.
+/// request as it came. `None` where the text is no object, or one of more than [`MAX_MEMBERS`] members.
 pub fn members(object: &[u8]) -> Option<Vec<Member<'_>>> {
     let mut rest = Text::open(object, b'{', b'}')?;
     let mut found = Vec::with_capacity(4);
     while !rest.at_end() {
+        if found.len() == MAX_MEMBERS {
+            return None;
+        }
         let key = rest.value()?;
         rest.skip_one(b':')?;
         let value = rest.value()?;
@@ -44,28 +56,58 @@ pub fn string_bounds(text: &[u8]) -> Option<std::ops::Range<usize>> {
 /// The members of an object, each key once.
 pub(super) fn read(object: &str) -> Result<Vec<Member<'_>>, ArgError> {
     let Some(found) = members(object.as_bytes()) else {
-        return Err(if object.starts_with('{') { not_json() } else { ArgError::expected("object") });
+        return Err(match object.starts_with('{') {
+            true if has_too_many(object.as_bytes()) => too_many(),
+            true => not_json(),
+            false => ArgError::expected("object"),
+        });
     };
-    for (index, member) in found.iter().enumerate() {
-        if found.iter().take(index).any(|earlier| earlier.key == member.key) {
-            return Err(duplicate_key());
-        }
-    }
-    Ok(found)
+    if has_duplicates(&found) { Err(duplicate_key()) } else { Ok(found) }
 }
 
-/// The texts of the items of an array.
-pub(super) fn items(array: &str) -> Result<Vec<&[u8]>, ArgError> {
-    fn read(array: &[u8]) -> Option<Vec<&[u8]>> {
-        let mut rest = Text::open(array, b'[', b']')?;
-        let mut found = Vec::new();
-        while !rest.at_end() {
-            found.push(rest.value()?);
+fn has_duplicates(members: &[Member<'_>]) -> bool {
+    if members.len() <= FEW {
+        let is_new =
+            |(index, member): (usize, &Member<'_>)| members.iter().take(index).all(|earlier| earlier.key != member.key);
+        return !members.iter().enumerate().all(is_new);
+    }
+    let mut keys = HashSet::with_capacity(members.len());
+    !members.iter().all(|member| keys.insert(member.key.as_ref()))
+}
+
+/// Whether an object that [`members`] refuses has more of them than it may, and is in order up to there.
+fn has_too_many(object: &[u8]) -> bool {
+    fn count(object: &[u8]) -> Option<bool> {
+        let mut rest = Text::open(object, b'{', b'}')?;
+        for _ in 0..MAX_MEMBERS {
+            rest.value()?;
+            rest.skip_one(b':')?;
+            rest.value()?;
             rest.skip_comma()?;
         }
-        Some(found)
+        Some(!rest.at_end())
     }
-    read(array.as_bytes()).ok_or_else(not_json)
+    count(object).unwrap_or(false)
+}
+
+/// The texts of the items of an array, one after the other.
+pub(super) fn items(array: &str) -> Result<Items<'_>, ArgError> {
+    Text::open(array.as_bytes(), b'[', b']').map(Items).ok_or_else(not_json)
+}
+
+/// What is left of an array.
+pub(super) struct Items<'a>(Text<'a>);
+
+impl<'a> Items<'a> {
+    /// The text of the next item.
+    pub fn next(&mut self) -> Result<Option<&'a [u8]>, ArgError> {
+        if self.0.at_end() {
+            return Ok(None);
+        }
+        let item = self.0.value();
+        let item = item.filter(|_| self.0.skip_comma().is_some());
+        item.map(Some).ok_or_else(not_json)
+    }
 }
 
 pub(super) fn not_json() -> ArgError {
@@ -112,6 +154,7 @@ impl<'a> Text<'a> {
             b'{' | b'[' => container_length(self.0)?,
             _ => self.0.iter().position(|byte| b",:]} \t\r\n".contains(byte)).unwrap_or(self.0.len()),
         };
+        steps::count(length);
         let (value, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(value)

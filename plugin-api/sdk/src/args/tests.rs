@@ -99,6 +99,78 @@ fn free_form_arguments_are_read_too() {
     assert_eq!(value, serde_json::from_str::<serde_json::Value>(text).unwrap());
 }
 
+/// An object of `count` members, each of which `member` makes.
+fn object(count: usize, member: impl Fn(usize) -> String) -> String {
+    format!("{{{}}}", (0..count).map(member).collect::<Vec<_>>().join(","))
+}
+
+/// The error, once it has been seen that it took no more work than `per_byte` for each byte of the text.
+fn error_within<'t, T: Deserialize<'t>>(text: &'t str, per_byte: u64) -> String {
+    crate::steps::reset();
+    let error = parse::<T>(text).err().unwrap();
+    let (steps, bytes) = (crate::steps::taken(), text.len() as u64);
+    assert!(steps <= per_byte * bytes, "{steps} steps for {bytes} bytes");
+    error.desc().to_owned()
+}
+
+#[test]
+fn more_members_than_any_command_takes_are_refused_unseen() {
+    let many = object(40_000, |number| format!("\"k{number}\":1"));
+    let too_many = "Too many arguments, or members of one";
+    assert_eq!(error_within::<Args<'_>>(&many, 1), too_many);
+    assert_eq!(error_within::<NoArgs>(&many, 1), too_many);
+    assert_eq!(
+        error_within::<serde_json::Value>(&format!("{{\"a\":[{many}]}}"), 3),
+        format!("Parameter 'a[0]': {too_many}")
+    );
+    assert!(members(many.as_bytes()).is_none());
+    let most = object(MAX_MEMBERS, |number| format!("\"k{number}\":1"));
+    assert_eq!(parse::<serde_json::Value>(&most).unwrap().as_object().unwrap().len(), MAX_MEMBERS);
+    let twice = object(MAX_MEMBERS, |number| format!("\"k{}\":1", number % 63));
+    assert_eq!(error_within::<Args<'_>>(&twice, 1), "JSON parse error, duplicate key");
+}
+
+#[test]
+fn depth_and_length_cost_no_more_than_their_bytes() {
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(1000), "]".repeat(1000));
+    assert_eq!(
+        error_within::<serde_json::Value>(&deep, 17).rsplit(": ").next(),
+        Some("The arguments are nested too deeply")
+    );
+    let long =
+        format!("{{\"handle\":1,\"text\":\"\",\"cpus\":[{}1]}}", "{\"logical-id\":1,\"online\":true},".repeat(20_000));
+    let expected = "Invalid parameter type for 'cpus[20000]', expected: object";
+    assert_eq!(error_within::<Args<'_>>(&long, 5), expected);
+}
+
+#[test]
+fn an_error_repeats_the_beginning_of_a_long_text() {
+    let (long, head) = ("y".repeat(1 << 20), "y".repeat(128));
+    for (text, expected) in [
+        (
+            format!("{{\"handle\":1,\"text\":\"\",\"mode\":\"{long}\"}}"),
+            format!("Parameter 'mode' does not accept value '{head}...'"),
+        ),
+        (format!("{{\"handle\":1,\"text\":\"\",\"{long}\":1}}"), format!("Parameter '{head}...' is unexpected")),
+    ] {
+        assert_eq!(error(&text), expected);
+    }
+    let of_its_own = parse::<Number>(&format!("{{\"number\":\"{long}\"}}")).unwrap_err();
+    assert!(of_its_own.desc().len() < 700, "{}", of_its_own.desc().len());
+}
+
+/// A type that says itself what is wrong.
+#[derive(Debug, Deserialize)]
+struct Number {
+    #[serde(rename = "number", deserialize_with = "refuse")]
+    _number: (),
+}
+
+fn refuse<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Err(serde::de::Error::custom(format_args!("{text} is not good")))
+}
+
 #[test]
 fn broken_text_is_an_error_and_never_a_panic() {
     let text = r#"{"handle":1,"text":"a\"b","cpus":[{"logical-id":1,"online":true}]}"#;

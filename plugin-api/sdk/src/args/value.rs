@@ -6,17 +6,23 @@ use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::error::{ArgError, Problem};
+use super::error::{ArgError, Problem, too_deep};
 use super::object::{self, Member};
 
-/// The JSON text of one value.
+/// How deep values may lie in each other. The text of one is looked at once for each that it lies in.
+const MAX_DEPTH: u32 = 16;
+
+/// The JSON text of one value, and in how many others it lies.
 #[derive(Clone, Copy)]
-pub(super) struct Value<'a>(&'a str);
+pub(super) struct Value<'a>(&'a str, u32);
 
 impl<'a> Value<'a> {
-    fn new(text: &'a [u8]) -> Result<Self, ArgError> {
+    fn new(text: &'a [u8], depth: u32) -> Result<Self, ArgError> {
+        if depth > MAX_DEPTH {
+            return Err(too_deep());
+        }
         match std::str::from_utf8(text) {
-            Ok(text) => Ok(Self(text)),
+            Ok(text) => Ok(Self(text, depth)),
             Err(_) => Err(object::not_json()),
         }
     }
@@ -45,7 +51,7 @@ impl<'a> Value<'a> {
         if self.first() != b'[' {
             return Err(ArgError::expected("array"));
         }
-        visitor.visit_seq(Items { items: object::items(self.0)?.into_iter(), index: 0 })
+        visitor.visit_seq(Items { items: object::items(self.0)?, index: 0, depth: self.1 + 1 })
     }
 }
 
@@ -56,7 +62,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         match self.first() {
             b'"' => self.visit_string(visitor),
             b'[' => self.visit_items(visitor),
-            b'{' => visit_members(&object::read(self.0)?, visitor),
+            b'{' => visit_members(&object::read(self.0)?, self.1, visitor),
             b't' => visitor.visit_bool(true),
             b'f' => visitor.visit_bool(false),
             b'n' => visitor.visit_unit(),
@@ -119,7 +125,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ArgError> {
-        visit_members(&object::read(self.0)?, visitor)
+        visit_members(&object::read(self.0)?, self.1, visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -128,7 +134,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ArgError> {
-        StructFields::new(&object::read(self.0)?, fields, usize::MAX).visit(visitor)
+        StructFields { depth: self.1, ..StructFields::new(&object::read(self.0)?, fields, usize::MAX) }.visit(visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -191,29 +197,31 @@ impl<'de> Deserializer<'de> for Value<'de> {
 }
 
 struct Items<'a> {
-    items: std::vec::IntoIter<&'a [u8]>,
+    items: object::Items<'a>,
     index: usize,
+    depth: u32,
 }
 
 impl<'a> SeqAccess<'a> for Items<'a> {
     type Error = ArgError;
 
     fn next_element_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<Option<T::Value>, ArgError> {
-        let Some(text) = self.items.next() else { return Ok(None) };
+        let Some(text) = self.items.next()? else { return Ok(None) };
         let index = self.index;
         self.index += 1;
-        let item = seed.deserialize(Value::new(text)?).map_err(|error| error.within(&format!("[{index}]")))?;
-        Ok(Some(item))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.items.len())
+        let item = Value::new(text, self.depth).and_then(|value| seed.deserialize(value));
+        item.map(Some).map_err(|error| error.within(&format!("[{index}]")))
     }
 }
 
 /// Shows all members in the order of the text: for maps, and for structs whose fields serde does not list.
-pub(super) fn visit_members<'a, V: Visitor<'a>>(members: &[Member<'a>], visitor: V) -> Result<V::Value, ArgError> {
-    visitor.visit_map(&mut Pairs { pairs: members.iter().map(|member| (&member.key, member.value)), current: None })
+pub(super) fn visit_members<'a, V: Visitor<'a>>(
+    members: &[Member<'a>],
+    depth: u32,
+    visitor: V,
+) -> Result<V::Value, ArgError> {
+    let pairs = members.iter().map(|member| (&member.key, member.value));
+    visitor.visit_map(&mut Pairs { pairs, current: None, depth: depth + 1 })
 }
 
 /// The fields of a struct, in the order of the type.
@@ -221,11 +229,13 @@ pub(super) struct StructFields<'m, 'a> {
     members: &'m [Member<'a>],
     fields: &'static [&'static str],
     until: usize,
+    depth: u32,
 }
 
 impl<'m, 'a> StructFields<'m, 'a> {
+    /// The fields of the arguments themselves.
     pub fn new(members: &'m [Member<'a>], fields: &'static [&'static str], until: usize) -> Self {
-        Self { members, fields, until }
+        Self { members, fields, until, depth: 0 }
     }
 
     pub fn visit<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, ArgError> {
@@ -234,7 +244,7 @@ impl<'m, 'a> StructFields<'m, 'a> {
             let member = self.members.iter().find(|member| member.key == *key)?;
             Some((key, member.value))
         });
-        let mut access = Pairs { pairs, current: None };
+        let mut access = Pairs { pairs, current: None, depth: self.depth + 1 };
         let made = visitor.visit_map(&mut access);
         let value = made.map_err(|mut error| {
             error.field_index = self.index_of(&error, access.current.as_ref().map(|(key, _)| key.as_ref()));
@@ -263,6 +273,7 @@ impl<'m, 'a> StructFields<'m, 'a> {
 struct Pairs<'k, 'a, I> {
     pairs: I,
     current: Option<(&'k Cow<'a, str>, &'a [u8])>,
+    depth: u32,
 }
 
 impl<'k, 'a: 'k, I: Iterator<Item = (&'k Cow<'a, str>, &'a [u8])>> MapAccess<'a> for &mut Pairs<'k, 'a, I> {
@@ -281,6 +292,7 @@ impl<'k, 'a: 'k, I: Iterator<Item = (&'k Cow<'a, str>, &'a [u8])>> MapAccess<'a>
         let Some((key, text)) = self.current else {
             return Err(ArgError::custom("a value was asked for before its key"));
         };
-        seed.deserialize(Value::new(text)?).map_err(|error| error.within(key))
+        let value = Value::new(text, self.depth).and_then(|value| seed.deserialize(value));
+        value.map_err(|error| error.within(key))
     }
 }
