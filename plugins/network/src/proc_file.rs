@@ -24,14 +24,6 @@ impl ProcFile {
         self.path
     }
 
-    /// The first piece of what the file says now, which may end in the middle of a line.
-    pub(crate) fn read_head(&self) -> io::Result<Vec<u8>> {
-        let mut text = vec![0; PIECE];
-        let length = self.file()?.read_at(&mut text, 0)?;
-        text.truncate(length);
-        Ok(text)
-    }
-
     /// All that the file says now.
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         let file = self.file()?;
@@ -70,7 +62,6 @@ mod tests {
         while file.read().unwrap() == first {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        assert!(file.read_head().unwrap().ends_with(b"\n"));
     }
 
     #[test]
@@ -82,8 +73,6 @@ mod tests {
         };
         let found = file.read().unwrap();
         assert!(found.len() > 10 * PIECE && found.len() == expected.len());
-        let head = file.read_head().unwrap();
-        assert!(found.starts_with(&head) && (1..=PIECE).contains(&head.len()));
     }
 
     #[test]

@@ -8,9 +8,11 @@ use serde::Serialize;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct Interface {
-    /// The interface's name, as `eth0`; or the label of an address, as `eth0:1`, which has an item of its own.
+    /// The interface's name, such as `eth0`, with U+FFFD for what is not UTF-8; or the label of an address, such as
+    /// `eth0:1`, which has an item of its own.
     pub name: String,
-    /// The first six bytes of the hardware address, as `52:54:00:12:34:56`; zeros where it has none or a shorter one.
+    /// The first six bytes of the hardware address, such as `52:54:00:12:34:56`. A shorter one is padded with zeros; where
+    /// there is none, all are zero.
     pub hardware_address: String,
     /// Its addresses, in the kernel's order. Left out where it has none.
     #[serde(skip_serializing_if = "Vec::is_empty")]

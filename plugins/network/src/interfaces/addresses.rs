@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::links::text;
+use super::links::name;
 use crate::netlink::Netlink;
 use crate::netlink::message::{Kind, Message, u32_at};
 
@@ -26,7 +26,7 @@ pub(super) struct Address {
     /// The length of the network's prefix in bits.
     pub prefix: u8,
     /// IPv4: the interface's name, or what an administrator put in its place.
-    pub label: Option<String>,
+    pub label: Option<Vec<u8>>,
 }
 
 /// All addresses, those of IPv4 first, in the kernel's order.
@@ -42,7 +42,7 @@ fn address(message: &Message<'_>) -> Option<Address> {
         match kind {
             IFA_ADDRESS => address = ip(family, value),
             IFA_LOCAL => local = ip(family, value),
-            IFA_LABEL => label = text(value),
+            IFA_LABEL => label = name(value).map(<[u8]>::to_vec),
             _ => {}
         }
     }
@@ -78,7 +78,7 @@ mod tests {
         let label = attribute(IFA_LABEL, b"ppp0:1\0");
         let found = read(&body(AF_INET, &[peer, local, label])).unwrap();
         let ip = Ipv4Addr::new(10, 0, 0, 1).into();
-        assert_eq!(found, Address { link: 3, ip, prefix: 24, label: Some("ppp0:1".to_owned()) });
+        assert_eq!(found, Address { link: 3, ip, prefix: 24, label: Some(b"ppp0:1".to_vec()) });
         let v6 = read(&body(AF_INET6, &[attribute(IFA_ADDRESS, &[1; 16])])).unwrap();
         assert_eq!((v6.ip.to_string().as_str(), v6.label), ("101:101:101:101:101:101:101:101", None));
     }

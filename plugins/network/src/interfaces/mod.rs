@@ -2,11 +2,9 @@
 //!
 //! * `links` asks the kernel for the interfaces, whenever they have changed, and `addresses` for their addresses,
 //! * `statistics` reads their counters,
-//! * `default_route` finds the interfaces that lead out,
 //! * `list` makes the answer of it all.
 
 mod addresses;
-mod default_route;
 mod links;
 mod list;
 pub(crate) mod statistics;
@@ -29,10 +27,10 @@ pub(crate) struct Known {
     links: Vec<Link>,
 }
 
-/// `guest-network-get-interfaces`: the interfaces that lead to a default route first, then the physical ones, then the
-/// others; otherwise in the kernel's order. Interfaces that `exclude` names are left out.
+/// `guest-network-get-interfaces`: the interfaces in the kernel's order, loopback first, and then the labels of addresses.
+/// Interfaces that `exclude` names are left out.
 pub fn interfaces(ctx: &Ctx<Network>, _: NoArgs) -> Result<Vec<Interface>, CommandError> {
-    let Network { ipv4_table, statistics_table, .. } = &ctx.state;
+    let statistics_table = &ctx.state.statistics_table;
     let failed = |error: io::Error| CommandError::os("failed to list network interfaces", &error);
     let mut known = match ctx.state.take_known().filter(|known| known.changes.is_quiet()) {
         Some(known) => known,
@@ -42,8 +40,7 @@ pub fn interfaces(ctx: &Ctx<Network>, _: NoArgs) -> Result<Vec<Interface>, Comma
     // Without /proc there are none.
     let statistics_text = statistics_table.read().unwrap_or_default();
     let statistics = statistics::by_name(&statistics_text);
-    let default_routes = default_route::interfaces(&mut known.netlink, ipv4_table);
-    let list = list::interfaces(&known.links, &addresses, &statistics, &default_routes, &ctx.state.exclude());
+    let list = list::interfaces(&known.links, &addresses, &statistics, &ctx.state.exclude());
     ctx.state.keep_known(known);
     Ok(list)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::text::{number, words};
 use crate::types::Statistics;
 
 /// All interfaces' counters.
@@ -9,16 +10,17 @@ pub(crate) const TABLE: &str = "/proc/net/dev";
 
 /// The counters in the table's text by interface. Lines that are not as expected are passed over, the two headlines
 /// among them.
-pub(super) fn by_name(table: &[u8]) -> HashMap<&str, Statistics> {
-    table.split(|&byte| byte == b'\n').filter_map(|line| counters(std::str::from_utf8(line).ok()?)).collect()
+pub(super) fn by_name(table: &[u8]) -> HashMap<&[u8], Statistics> {
+    table.split(|&byte| byte == b'\n').filter_map(counters).collect()
 }
 
 /// `  eth0: 304007233   10336    0    0    0     0          0         0   708473    6956    0    0 ...`: bytes, packets,
 /// errs, drop and four more received, and the same sent.
-fn counters(line: &str) -> Option<(&str, Statistics)> {
-    let (name, numbers) = line.split_once(':')?;
-    let mut words = numbers.split_ascii_whitespace();
-    let mut number = || words.next()?.parse::<u64>().ok();
+fn counters(line: &[u8]) -> Option<(&[u8], Statistics)> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    let (name, numbers) = line.split_at_checked(colon)?;
+    let mut words = words(numbers.get(1..)?);
+    let mut number = || number(words.next()?);
     let (rx_bytes, rx_packets, rx_errs, rx_dropped) = (number()?, number()?, number()?, number()?);
     let _fifo_frame_compressed_multicast = [number()?, number()?, number()?, number()?];
     let (tx_bytes, tx_packets, tx_errs, tx_dropped) = (number()?, number()?, number()?, number()?);
@@ -51,7 +53,7 @@ mod tests {
             tx_errs: 11,
             tx_dropped: 12,
         };
-        assert_eq!((found.len(), found["lo"].rx_bytes, found["eth0"]), (2, 3193, eth0));
+        assert_eq!((found.len(), found[b"lo".as_slice()].rx_bytes, found[b"eth0".as_slice()]), (2, 3193, eth0));
     }
 
     #[test]
@@ -66,5 +68,13 @@ mod tests {
         }
         let text = [b"\xFF: 1\n".as_slice(), line.as_bytes()].concat();
         assert_eq!(by_name(&text).len(), 1);
+    }
+
+    #[test]
+    fn a_name_may_be_any_bytes() {
+        let text =
+            b"  a\xFF: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n  a\xFE: 9 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n";
+        let found = by_name(text);
+        assert_eq!((found[b"a\xFF".as_slice()].rx_bytes, found[b"a\xFE".as_slice()].rx_bytes), (1, 9));
     }
 }

@@ -12,8 +12,6 @@ pub(crate) enum Kind {
     Link = 18,
     /// `RTM_GETADDR`: addresses.
     Address = 22,
-    /// `RTM_GETROUTE`: routes.
-    Route = 26,
 }
 
 /// `NLM_F_DUMP`: all that there is.

@@ -43,7 +43,7 @@ impl Netlink {
         let mut tries = 1;
         loop {
             let mut found = Vec::new();
-            let consistent = self.ask(kind, message::DUMP, request, |message| found.extend(read(message)))?;
+            let consistent = self.ask(kind, request, |message| found.extend(read(message)))?;
             if consistent || tries == TRIES {
                 return Ok(found);
             }
@@ -51,22 +51,10 @@ impl Netlink {
         }
     }
 
-    /// Asks for one thing.
-    pub(crate) fn get<T>(
-        &mut self,
-        kind: Kind,
-        request: &[u8],
-        read: impl Fn(&Message<'_>) -> Option<T>,
-    ) -> io::Result<Option<T>> {
-        let mut found = None;
-        self.ask(kind, 0, request, |message| found = found.take().or_else(|| read(message)))?;
-        Ok(found)
-    }
-
-    /// Sends a request and hands on the messages of its answer. Returns whether nothing changed meanwhile.
-    fn ask(&mut self, kind: Kind, flags: u16, request: &[u8], mut each: impl FnMut(&Message<'_>)) -> io::Result<bool> {
+    /// Asks for a dump and hands on the messages of the answer. Returns whether nothing changed meanwhile.
+    fn ask(&mut self, kind: Kind, request: &[u8], mut each: impl FnMut(&Message<'_>)) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
-        let request = message::request(kind, flags, self.sequence, request);
+        let request = message::request(kind, message::DUMP, self.sequence, request);
         let kernel = SocketAddrNetlink::new(0, 0);
         retry_on_intr(|| sendto(&self.socket, &request, SendFlags::empty(), &kernel))?;
         let mut consistent = true;
@@ -82,9 +70,6 @@ impl Netlink {
                     None => each(&message),
                     Some(Ok(())) => return Ok(consistent),
                     Some(Err(error)) => return Err(error),
-                }
-                if flags == 0 {
-                    return Ok(consistent);
                 }
             }
         }

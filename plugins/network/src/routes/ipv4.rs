@@ -3,41 +3,27 @@
 use std::net::Ipv4Addr;
 
 use super::lines;
+use crate::text::{hexadecimal, name, number, words};
 use crate::types::Route;
 
 /// IPv4's main table.
 pub(crate) const TABLE: &str = "/proc/net/route";
-
-/// `RTF_REJECT` of the kernel's `linux/route.h`.
-const REJECT: u64 = 0x200;
 
 /// The routes of the table's text. Lines that are not as expected are passed over, the headline among them.
 pub(super) fn routes(table: &[u8]) -> Vec<Route> {
     lines(table).filter_map(route).collect()
 }
 
-/// The interfaces of the default routes, which are the first of the table's text.
-pub(crate) fn default_interfaces(table: &[u8]) -> Vec<String> {
-    let any = Some(Ipv4Addr::UNSPECIFIED.to_string());
-    lines(table)
-        .filter_map(route)
-        .take_while(|route| Some(&route.destination) == any.as_ref())
-        .filter(|route| route.mask == any && route.flags & REJECT == 0)
-        .map(|route| route.iface)
-        .collect()
-}
-
 /// `eth0 00000000 010200C0 0003 0 0 0 00000000 0 0 0`: the interface, the destination, the gateway, flags (all three in
 /// hexadecimal), `RefCnt`, `Use`, `Metric`, the mask (hexadecimal), `MTU`, `Window` and `IRTT`.
-fn route(line: &str) -> Option<Route> {
-    let mut words = line.split_ascii_whitespace();
-    let iface = words.next()?.to_owned();
+fn route(line: &[u8]) -> Option<Route> {
+    let mut words = words(line);
+    let iface = name(words.next()?);
     let (destination, gateway) = (address(words.next()?)?, address(words.next()?)?);
-    let flags = u64::from_str_radix(words.next()?, 16).ok()?;
-    let mut number = || words.next()?.parse::<i64>().ok();
-    let (refcnt, uses, metric) = (number()?, number()?, number()?);
+    let flags = u64::try_from(hexadecimal(words.next()?)?).ok()?;
+    let (refcnt, uses, metric) = (number(words.next()?)?, number(words.next()?)?, number(words.next()?)?);
     let mask = address(words.next()?)?;
-    let mut number = || words.next()?.parse::<i64>().ok();
+    let mut number = || number(words.next()?);
     Some(Route {
         iface,
         destination,
@@ -56,11 +42,11 @@ fn route(line: &str) -> Option<Route> {
 }
 
 /// An address that the kernel shows as a number of the machine's byte order, though it lies in memory in the network's.
-fn address(word: &str) -> Option<String> {
+fn address(word: &[u8]) -> Option<String> {
     if word.len() != 8 {
         return None;
     }
-    Some(Ipv4Addr::from(u32::from_str_radix(word, 16).ok()?.to_ne_bytes()).to_string())
+    Some(Ipv4Addr::from(u32::try_from(hexadecimal(word)?).ok()?.to_ne_bytes()).to_string())
 }
 
 #[cfg(test)]
@@ -99,9 +85,9 @@ mod tests {
     }
 
     #[test]
-    fn default_routes_stand_first() {
-        assert_eq!(default_interfaces(RECORDED.as_bytes()), ["v1", "d0"]);
-        assert!(default_interfaces(b"").is_empty());
+    fn a_name_may_be_any_bytes() {
+        let found = routes(b"a\xFF\t0000580A\t0700010A\t0003\t0\t0\t0\t0000FFFF\t0\t0\t0\n");
+        assert_eq!(found[0].iface, "a\u{FFFD}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::lines;
-use crate::text;
+use crate::text::{self, hexadecimal, name, words};
 use crate::types::Route;
 
 /// All tables of IPv6.
@@ -17,15 +17,15 @@ pub(super) fn routes(table: &[u8]) -> Vec<Route> {
 /// `fd00...00 40 00...00 00 00...00 00000100 00000001 00000000 00000001 eth0`: the destination and the length of its
 /// prefix, the source and that of its, the next hop, the metric, `refcnt`, `use`, flags, all in hexadecimal, and the
 /// interface.
-fn route(line: &str) -> Option<Route> {
-    let mut words = line.split_ascii_whitespace();
+fn route(line: &[u8]) -> Option<Route> {
+    let mut words = words(line);
     let (destination, destination_prefix) = (address(words.next()?)?, number(words.next()?)?);
     let (source, source_prefix) = (address(words.next()?)?, number(words.next()?)?);
     let nexthop = address(words.next()?)?;
     let (metric, refcnt) = (number(words.next()?)?, number(words.next()?)?);
     let (uses, flags) = (number(words.next()?)?, number(words.next()?)?);
     Some(Route {
-        iface: words.next()?.to_owned(),
+        iface: name(words.next()?),
         destination,
         metric: metric.into(),
         flags: flags.into(),
@@ -40,15 +40,15 @@ fn route(line: &str) -> Option<Route> {
     })
 }
 
-fn number(word: &str) -> Option<u32> {
-    u32::from_str_radix(word, 16).ok()
+fn number(word: &[u8]) -> Option<u32> {
+    u32::try_from(hexadecimal(word)?).ok()
 }
 
-fn address(word: &str) -> Option<String> {
+fn address(word: &[u8]) -> Option<String> {
     if word.len() != 32 {
         return None;
     }
-    Some(text::ipv6(Ipv6Addr::from(u128::from_str_radix(word, 16).ok()?)))
+    Some(text::ipv6(Ipv6Addr::from(hexadecimal(word)?)))
 }
 
 #[cfg(test)]
@@ -80,6 +80,13 @@ mod tests {
         assert_eq!(*first, expected);
         assert_eq!((second.nexthop.as_deref(), second.metric, second.uses), (Some("fd00::1"), 1024, 16));
         assert_eq!((third.metric, third.flags), (0xFFFF_FFFF, 0x8020_0200));
+    }
+
+    #[test]
+    fn a_name_may_be_any_bytes() {
+        let line = RECORDED.lines().next().unwrap().as_bytes();
+        let line = [line.strip_suffix(b"eth0").unwrap(), b"a\xFF"].concat();
+        assert_eq!(routes(&line)[0].iface, "a\u{FFFD}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn routes(ctx: &Ctx<Network>, _: NoArgs) -> Result<Vec<Route>, CommandError>
     Ok(routes)
 }
 
-/// The lines of a table; what is no text is passed over.
-fn lines(table: &[u8]) -> impl Iterator<Item = &str> {
-    table.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok())
+/// The lines of a table.
+fn lines(table: &[u8]) -> impl Iterator<Item = &[u8]> {
+    table.split(|&byte| byte == b'\n')
 }
