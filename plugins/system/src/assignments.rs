@@ -1,7 +1,7 @@
 //! Files of shell-like assignments, `KEY=value` a line: os-release(5) and the files of systemd-logind.
 //!
-//! A value in single quotes is what stands between them; in double quotes a backslash takes the meaning from `"`, `$`,
-//! `` ` `` and `\`; without quotes the value ends at a blank or `;`. What follows a value is ignored, and nothing is
+//! A value in single quotes is what stands between them; in double quotes a backslash takes the meaning from `"`, `'`, `$`,
+//! `` ` `` and `\` (`'` is qemu-ga's, not the shell's); without quotes the value ends at a blank or `;`. What follows a value is ignored, and nothing is
 //! expanded. Empty lines and those that begin with `#` say nothing. A line that is no assignment, is not UTF-8 or leaves
 //! a quote open is skipped, and nothing else is.
 
@@ -35,7 +35,7 @@ fn unquoted(text: &str) -> Option<String> {
         match rest.next()? {
             '"' => return Some(value),
             '\\' => match rest.next()? {
-                special @ ('"' | '$' | '`' | '\\') => value.push(special),
+                special @ ('"' | '\'' | '$' | '`' | '\\') => value.push(special),
                 other => value.extend(['\\', other]),
             },
             other => value.push(other),
@@ -68,6 +68,7 @@ mod tests {
             ("'two words'", "two words"),
             ("'a\\\"b$c'", "a\\\"b$c"),
             (r#""a\"b \$c \\d \`e \n""#, r#"a"b $c \d `e \n"#),
+            (r#""Unit test \"\'\$\`\\ and \\\\ etc.""#, r#"Unit test "'$`\ and \\ etc."#),
             (r"a\ b", r"a\"),
             (r"a\nb\", r"a\nb\"),
             (r#""a"b"c d""#, "a"),

@@ -18,22 +18,29 @@ pub(crate) struct Guest {
     root: Option<PathBuf>,
     /// The agent's own `TZ`.
     tz: Option<String>,
+    /// The agent's own `QGA_OS_RELEASE`.
+    os_release: Option<PathBuf>,
 }
 
 impl Guest {
     /// The guest that the daemon runs in.
     pub(crate) fn real() -> Self {
-        Self { root: None, tz: env::var("TZ").ok() }
+        Self { root: None, tz: env::var("TZ").ok(), os_release: env::var_os("QGA_OS_RELEASE").map(PathBuf::from) }
     }
 
     /// A directory that looks like a guest.
     pub(crate) fn rehearsal(root: PathBuf) -> Self {
-        Self { root: Some(root), tz: None }
+        Self { root: Some(root), tz: None, os_release: None }
     }
 
     /// The zone that the agent's environment says it is in, by the rules of tzset(3).
     pub(crate) fn tz(&self) -> Option<&str> {
         self.tz.as_deref()
+    }
+
+    /// The file that is to be read in the place of os-release(5), by qemu-ga's `QGA_OS_RELEASE`: for tests of an agent.
+    pub(crate) fn os_release(&self) -> Option<&Path> {
+        self.os_release.as_deref()
     }
 
     /// Where the file with this absolute path is.

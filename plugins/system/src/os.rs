@@ -15,16 +15,19 @@ use crate::types::{HostName, OsInfo};
 /// Where os-release(5) is looked for; the second file counts only where the first is none.
 const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 
-/// No os-release that is meant well comes near to this size, in bytes.
-const OS_RELEASE_LIMIT: u64 = 64 * 1024;
+/// How much of a file is read, in bytes; one that is meant well has some hundreds.
+const OS_RELEASE_LIMIT: u64 = 1 << 20;
 
 /// The text of the answer of `guest-get-osinfo`. What it says of the kernel stays the same for the life of the daemon.
 pub(crate) type OsInfoText = KeptFile<Result<Vec<u8>, CommandError>>;
 
 /// Prepares the answer of `guest-get-osinfo`.
 pub(crate) fn os_info_text(guest: &Guest) -> OsInfoText {
-    let candidates = OS_RELEASE.map(|path| guest.path(path).into_owned()).into();
-    KeptFile::new(candidates, OS_RELEASE_LIMIT, |os_release| answer::to_json(&os_info_of(os_release)))
+    let candidates = match guest.os_release() {
+        Some(path) => vec![path.to_owned()],
+        None => OS_RELEASE.map(|path| guest.path(path).into_owned()).into(),
+    };
+    KeptFile::new(candidates, OS_RELEASE_LIMIT, |os_release| answer::to_json(&os_info_of(whole_lines(os_release))))
 }
 
 /// `guest-get-osinfo`: uname(2) and os-release(5). Without the file, or where it leaves something out, members are
@@ -62,6 +65,15 @@ fn os_info_of(os_release: &[u8]) -> OsInfo {
         *member = Some(value);
     }
     info
+}
+
+/// What was read of a file, without a last line that was cut off at the limit.
+fn whole_lines(text: &[u8]) -> &[u8] {
+    if (text.len() as u64) < OS_RELEASE_LIMIT {
+        return text;
+    }
+    let end = text.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+    text.get(..end).unwrap_or_default()
 }
 
 fn text(of: &CStr) -> String {

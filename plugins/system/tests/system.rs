@@ -114,7 +114,6 @@ fn osinfo_stands_whatever_is_in_the_place_of_os_release() {
         |path: &Path| fs::create_dir(path).unwrap(),
         |path: &Path| symlink("/dev/zero", path).unwrap(),
         |path: &Path| symlink("os-release", path).unwrap(),
-        |path: &Path| fs::write(path, vec![b'#'; 1 << 20]).unwrap(),
     ] {
         let guest = Guest::new();
         guest.file("usr/lib/os-release", "ID=lib\n");
@@ -122,6 +121,45 @@ fn osinfo_stands_whatever_is_in_the_place_of_os_release() {
         make(&guest.path("etc/os-release"));
         guest.becomes("guest-get-osinfo", &lib);
     }
+}
+
+#[test]
+fn osinfo_keeps_what_was_read_of_a_large_file() {
+    let guest = Guest::new();
+    let comment = |length: usize| format!("#{}\n", "x".repeat(length - 2));
+    guest.file("etc/os-release", format!("ID=x\n{}NAME=y\n", comment(1_000_000)));
+    guest.becomes("guest-get-osinfo", &json!({"id": "x", "name": "y"}));
+    // The limit is in the middle of a value, which is not half a value then.
+    guest.file("etc/os-release", format!("ID=x\n{}NAME=\"cut\"\n", comment((1 << 20) - 12)));
+    guest.becomes("guest-get-osinfo", &json!({"id": "x"}));
+    guest.file("etc/os-release", "NAME=".to_owned() + &"y".repeat(2 << 20));
+    guest.becomes("guest-get-osinfo", &json!({}));
+}
+
+#[test]
+fn osinfo_is_read_from_where_qga_os_release_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("other");
+    fs::write(&path, r#"VARIANT="Unit test \"\'\$\`\\ and \\\\ etc.""#).unwrap();
+    // A process of its own: the variable is read when the set starts.
+    let ask = |value: &Path| {
+        let test = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "osinfo_of_the_environment", "--ignored", "--nocapture"])
+            .env("QGA_OS_RELEASE", value)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(test.stdout).unwrap();
+        let line = said.lines().find_map(|line| line.split_once("osinfo: ")).unwrap_or_else(|| panic!("{said}"));
+        serde_json::from_str::<Value>(line.1).unwrap()
+    };
+    assert_eq!(ask(&path), json!({"variant": r#"Unit test "'$`\ and \\ etc."#}));
+    assert_eq!(ask(Path::new("/nonexistent")), json!({}));
+}
+
+#[test]
+#[ignore = "is run by the test above"]
+fn osinfo_of_the_environment() {
+    println!("\nosinfo: {}", os_release(&kit().call("guest-get-osinfo", json!({})).unwrap()));
 }
 
 #[test]

@@ -36,19 +36,20 @@ pub(super) struct Stamp {
 }
 
 impl Look {
-    /// The stamp of the file at `path`, if it is a regular file of at most `limit` bytes.
-    pub fn at(self, path: &Path, limit: u64) -> Result<Option<Stamp>, Errno> {
+    /// The stamp of the file at `path`, if it is a regular file.
+    pub fn at(self, path: &Path) -> Result<Option<Stamp>, Errno> {
         match self.open(path, OFlags::PATH) {
-            Ok(file) => self.stamp(&file, limit),
+            Ok(file) => self.stamp(&file),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The content of the file at `path`, and its stamp from before it was read, so that a change in between shows.
+    /// The first `limit` bytes of the file at `path`, and its stamp from before it was read, so that a change in between
+    /// shows.
     pub fn read(self, path: &Path, limit: u64) -> io::Result<(Stamp, Vec<u8>)> {
         let file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        let stamp = self.stamp(&file, limit)?.ok_or(Errno::AGAIN)?;
+        let stamp = self.stamp(&file)?.ok_or(Errno::AGAIN)?;
         let content = match self {
             Self::Waiting => {
                 let mut content = Vec::new();
@@ -68,13 +69,13 @@ impl Look {
         }
     }
 
-    fn stamp(self, file: &OwnedFd, limit: u64) -> Result<Option<Stamp>, Errno> {
+    fn stamp(self, file: &OwnedFd) -> Result<Option<Stamp>, Errno> {
         let (mode, stamp) = match self {
             Self::Waiting => stamp_of(file)?,
             Self::CachedOnly => cached_stamp_of(file)?,
         };
-        let fits = FileType::from_raw_mode(mode) == FileType::RegularFile && stamp.size <= limit;
-        Ok(fits.then_some(stamp))
+        let is_file = FileType::from_raw_mode(mode) == FileType::RegularFile;
+        Ok(is_file.then_some(stamp))
     }
 }
 
@@ -116,18 +117,19 @@ fn read_cached(file: &OwnedFd, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let mut piece = [0; 4096];
     loop {
-        let mut into = [IoSliceMut::new(&mut piece)];
         let at = content.len() as u64;
+        let wanted = limit.saturating_sub(at).min(piece.len() as u64) as usize;
+        if wanted == 0 {
+            return Ok(content);
+        }
+        let mut into = [IoSliceMut::new(piece.get_mut(..wanted).unwrap_or_default())];
         let read = match preadv2(file, &mut into, at, ReadWriteFlags::NOWAIT) {
             Err(Errno::OPNOTSUPP) if is_in_memory(file) => preadv2(file, &mut into, at, ReadWriteFlags::empty())?,
             other => other?,
         };
-        content.extend_from_slice(piece.get(..read).unwrap_or_default());
         if read == 0 {
             return Ok(content);
         }
-        if content.len() as u64 > limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
+        content.extend_from_slice(piece.get(..read).unwrap_or_default());
     }
 }

@@ -63,8 +63,8 @@ enum State {
 }
 
 impl<T: Send + Sync + 'static> KeptFile<T> {
-    /// Reads the first of `candidates` that is a regular file of at most `limit` bytes, and makes a value of its
-    /// content, of nothing where there is no such file. May wait for a disk.
+    /// Reads the first of `candidates` that is a regular file, and makes a value of its content, of nothing where there is
+    /// none. Of a file of more than `limit` bytes it is the first `limit`. May wait for a disk.
     pub(crate) fn new(candidates: Vec<PathBuf>, limit: u64, derive: fn(&[u8]) -> T) -> Self {
         let known = Known { state: State::Unsettled, value: Arc::new(derive(&[])), watch: None };
         let shared = Shared {
@@ -149,7 +149,7 @@ impl<T> Shared<T> {
     /// The first candidate that can be read.
     fn find(&self, look: Look) -> Result<Option<(&Path, Stamp)>, Errno> {
         for path in &self.candidates {
-            if let Some(stamp) = look.at(path, self.limit)? {
+            if let Some(stamp) = look.at(path)? {
                 return Ok(Some((path, stamp)));
             }
         }

@@ -33,10 +33,10 @@ fn follows(file: &KeptFile<String>, directory: &Path) {
     fs::write(directory.join("new"), "d").unwrap();
     fs::rename(directory.join("new"), &first).unwrap();
     becomes(file, "d");
-    fs::write(&first, vec![b'x'; 10_001]).unwrap();
-    becomes(file, "two");
     fs::write(&first, vec![b'x'; 10_000]).unwrap();
     becomes(file, &"x".repeat(10_000));
+    fs::write(&first, vec![b'y'; 10_001]).unwrap();
+    becomes(file, &"y".repeat(10_000));
     fs::remove_file(&first).unwrap();
     fs::create_dir(&first).unwrap();
     becomes(file, "two");

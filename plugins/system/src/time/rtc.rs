@@ -6,10 +6,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
 use rustix::fs::{Mode, OFlags, fstat, major, minor, open};
 use rustix::io::Errno;
 use rustix::ioctl::{Getter, Opcode, Setter, ioctl, opcode};
-use tz::UtcDateTime;
 
 use super::clock::Rtc;
 use crate::guest::read_file;
@@ -41,27 +43,28 @@ pub(crate) struct RtcTime {
 impl RtcTime {
     /// The clock's face at a moment in seconds since 1970, both in the same zone. `None` far away from now.
     pub(crate) fn from_seconds(seconds: i64) -> Option<Self> {
-        let date = UtcDateTime::from_timespec(seconds, 0).ok()?;
+        let date = Offset::UTC.to_datetime(Timestamp::from_second(seconds).ok()?);
         Some(Self {
             second: date.second().into(),
             minute: date.minute().into(),
             hour: date.hour().into(),
-            day_of_month: date.month_day().into(),
+            day_of_month: date.day().into(),
             month: i32::from(date.month()) - 1,
-            year: date.year().checked_sub(1900)?,
-            day_of_week: date.week_day().into(),
-            day_of_year: date.year_day().into(),
+            year: i32::from(date.year()) - 1900,
+            day_of_week: date.weekday().to_sunday_zero_offset().into(),
+            day_of_year: i32::from(date.day_of_year()) - 1,
             is_dst: 0,
         })
     }
 
     /// The moment in seconds since 1970. `None` where the clock shows what is no date.
     pub(crate) fn seconds(self) -> Option<i64> {
-        let part = |part: i32| u8::try_from(part).ok();
-        let (year, month) = (self.year.checked_add(1900)?, part(self.month.checked_add(1)?)?);
-        let (day, hour) = (part(self.day_of_month)?, part(self.hour)?);
-        let date = UtcDateTime::new(year, month, day, hour, part(self.minute)?, part(self.second)?, 0);
-        Some(date.ok()?.unix_time())
+        let part = |part: i32| i8::try_from(part).ok();
+        let year = i16::try_from(self.year.checked_add(1900)?).ok()?;
+        let (month, day) = (part(self.month.checked_add(1)?)?, part(self.day_of_month)?);
+        let (hour, minute, second) = (part(self.hour)?, part(self.minute)?, part(self.second)?);
+        let date = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
+        Some(Offset::UTC.to_timestamp(date).ok()?.as_second())
     }
 }
 

@@ -5,15 +5,15 @@ use std::io;
 use std::time::Duration;
 
 use guestd_sdk::CommandError;
+use jiff::tz::TimeZone;
 use rustix::io::Errno;
 use rustix::time::Timespec;
-use tz::TimeZone;
 
 use super::adjtime::rtc_in_local_time;
 use super::clock::{Clock, Rtc};
 use super::rtc::RtcTime;
 use crate::guest::Guest;
-use crate::timezone::{Zone, local_time_type};
+use crate::timezone::{Zone, offset_info};
 
 /// 2070-01-01 00:00:00 UTC in seconds, from which on qemu-ga takes no time.
 const YEAR_2070: i64 = 3_155_760_000;
@@ -89,7 +89,7 @@ fn set_rtc(guest: &Guest, zone: &Zone, clock: &dyn Clock, rtc: &dyn Rtc) -> io::
     let now = clock.now();
     let wait = (phase - now.tv_nsec).rem_euclid(SECOND);
     let seconds = now.tv_sec.saturating_add((now.tv_nsec + wait) / SECOND);
-    let offset = if in_local_time { local_time_type(&zone.get(), seconds).ut_offset() } else { 0 };
+    let offset = if in_local_time { offset_info(&zone.get(), seconds).offset().seconds() } else { 0 };
     let face = RtcTime::from_seconds(seconds.saturating_add(offset.into())).ok_or(Errno::RANGE)?;
     clock.sleep(Duration::from_nanos(wait.unsigned_abs()));
     rtc.set(face)?;
@@ -112,8 +112,8 @@ fn next_second(clock: &dyn Clock, rtc: &dyn Rtc) -> io::Result<RtcTime> {
 /// The moment at which the clocks of a zone show `shown`, both in seconds since 1970. Of a time that they show twice it
 /// is either, and one that they never show is read as if they had not been put forward yet.
 fn from_local(zone: &TimeZone, shown: i64) -> i64 {
-    let guess = shown.saturating_sub(local_time_type(zone, shown).ut_offset().into());
-    shown.saturating_sub(local_time_type(zone, guess).ut_offset().into())
+    let guess = shown.saturating_sub(offset_info(zone, shown).offset().seconds().into());
+    shown.saturating_sub(offset_info(zone, guess).offset().seconds().into())
 }
 
 /// A time as seconds with their fraction.
