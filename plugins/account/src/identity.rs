@@ -72,6 +72,31 @@ mod tests {
     }
 
     #[test]
+    fn what_roots_other_groups_may_read_is_out_of_reach_too() {
+        if !geteuid().is_root() {
+            guestd_sdk::testkit::skip("only root can have other groups");
+            return;
+        }
+        const OTHER: u32 = 4545;
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "x").unwrap();
+        std::os::unix::fs::chown(&secret, None, Some(OTHER)).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
+        let user = |groups| User { uid: Uid::from_raw(4242), gid: Gid::from_raw(4343), groups, home: "/".into() };
+        let read = |groups: Vec<Gid>| as_user(&user(groups), || fs::read(&secret).is_ok()).unwrap();
+        // The thread with the user's rights begins with the groups of the one that makes it.
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                set_thread_groups(&[Gid::from_raw(OTHER)]).unwrap();
+                assert!(!read(Vec::new()));
+                assert!(read(vec![Gid::from_raw(OTHER)]), "the user's own groups count");
+            });
+        });
+    }
+
+    #[test]
     fn the_daemons_own_user_needs_no_other_thread() {
         let user = User { uid: geteuid(), gid: Gid::from_raw(7), groups: Vec::new(), home: "/".into() };
         let here = thread::current().id();

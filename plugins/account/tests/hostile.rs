@@ -173,7 +173,7 @@ fn exchanging_directories_and_links_all_the_time_gains_nothing() {
         (done, shown)
     });
     assert!(shown.is_empty(), "{shown:?}");
-    println!("{done} of 2000 changes were made");
+    assert!(done > 0, "no change was made at all, so nothing was tried");
     assert_eq!(fs::read(&secret).unwrap(), b"root's own\n");
     assert_eq!(access(&secret).2, 0o600);
     assert_eq!(fs::read_dir(&trap).unwrap().count(), 1);
