@@ -6,7 +6,7 @@ STAGE := $(TARGET)/stage
 # One set a folder of plugins/; libguestd_NAME.so is installed as NAME.so.
 SETS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
 
-.PHONY: all build demo test check reference bench clean
+.PHONY: all build demo test check reference bench fuzz clean
 
 all: build
 
@@ -41,6 +41,14 @@ test:
 bench: build
 	tests/install-tools.sh build
 	GUESTD_STAGE=$(abspath $(STAGE)) $(CARGO) run --release -p guestd-bench -- --vm --markdown $(TARGET)/benchmark.md --svg $(TARGET)/throughput.svg
+
+# Looks for inputs that break a reader of bytes (tests/fuzz/README.md): SECONDS for each of TARGETS. Takes cargo-fuzz and a nightly
+# compiler.
+TARGETS ?= $(notdir $(basename $(wildcard tests/fuzz/fuzz/fuzz_targets/*.rs)))
+SECONDS ?= 60
+fuzz:
+	cd tests/fuzz && for target in $(TARGETS); do mkdir -p fuzz/corpus/$$target && \
+	    $(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target corpus/$$target -- -max_total_time=$(SECONDS) || exit 1; done
 
 # What needs no built daemon: format, lints, documentation, licences.
 check:

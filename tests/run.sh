@@ -82,6 +82,7 @@ has_server() {
 part "format, lints, documentation, licences" tests/check.sh
 part "unit tests of the daemon, and programs with a time limit" cargo test --quiet -p guestd -p guestd-abi -p guestd-program
 part "the sdk, and the command sets in the test kit" sets
+part "readers of bytes from outside, with made inputs" cargo test --quiet -p guestd-fuzz
 part "the command reference" cargo test --quiet -p guestd-reference
 part "fsfreeze killed at each of its steps" cargo test --quiet -p guestd-fsfreeze --features stop-points --test crash
 if [ "$(id -u)" = 0 ] && has_server; then

@@ -58,6 +58,18 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
+/// What one file says over the built-in values: `guestd.toml`, or `qemu-ga.conf` where its name has another ending. Fails at the
+/// first thing that is not understood.
+pub fn from_text(name: &str, text: &str) -> Result<Settings, ConfigError> {
+    let mut settings = defaults(false);
+    if Path::new(name).extension().is_some_and(|extension| extension == "toml") {
+        apply_toml(&mut settings, toml_file::parse(name, text)?, name);
+    } else {
+        apply_flags(&mut settings, &key_file::parse(name, text)?)?;
+    }
+    Ok(settings)
+}
+
 /// A hint at the known word that is nearest to a wrong one: `; did you mean "x"?`, or nothing.
 pub fn suggestion<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let best = known.into_iter().map(|word| (strsim::damerau_levenshtein(wrong, word), word)).min();

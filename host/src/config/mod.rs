@@ -8,10 +8,10 @@ mod load;
 mod toml_file;
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 
-pub use load::{Sources, load, suggestion};
+pub use load::{Sources, from_text, load, suggestion};
 
 use crate::logging::LogTarget;
 use guestd_abi::LogLevel;
@@ -23,8 +23,20 @@ pub const ISA_PATH: &str = "/dev/ttyS0";
 
 /// What went wrong with the configuration, in one line that names the place.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
 pub struct ConfigError(pub String);
+
+/// The line goes to terminals and logs, and may quote anything.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for char in self.0.chars() {
+            match char.is_control() {
+                true => write!(f, "{}", char.escape_default())?,
+                false => f.write_char(char)?,
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Everything that can be configured.
 #[derive(Debug, Clone)]

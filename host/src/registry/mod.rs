@@ -14,6 +14,7 @@ use guestd_abi::manifest::BY_NAME;
 
 use crate::config::PluginSettings;
 
+pub use elf::read_manifest;
 pub use scan::Refusal;
 pub use set::Set;
 

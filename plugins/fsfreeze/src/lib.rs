@@ -38,6 +38,9 @@ mod write_back;
 #[path = "../tests/in_process/mod.rs"]
 mod tests;
 
+/// The mount table; public for the tests of what reads bytes from outside.
+#[doc(hidden)]
+pub use plan::mountinfo;
 use state::Freezer;
 
 guestd_sdk::plugin! {

@@ -21,7 +21,9 @@ mod fsinfo;
 mod fstrim;
 mod kernel;
 mod machine;
-mod mountinfo;
+/// Public for the tests of what reads bytes from outside.
+#[doc(hidden)]
+pub mod mountinfo;
 mod serial;
 mod smart;
 mod space;

@@ -17,7 +17,7 @@ const CHUNK: usize = 8192;
 
 /// A device number; of a mount it is the one of its superblock, which no two superblocks share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct DeviceId {
+pub struct DeviceId {
     /// The major number; 0: no device stands behind it.
     pub major: u32,
     /// The minor number.
@@ -42,7 +42,7 @@ impl FromStr for DeviceId {
 
 /// One line: a mount. What it names is still escaped as the kernel wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mount<'t> {
+pub struct Mount<'t> {
     /// Tells this mount from all others that exist now.
     pub id: u32,
     /// The superblock.
@@ -87,7 +87,7 @@ pub(crate) fn read(file: &File) -> io::Result<Vec<u8>> {
 }
 
 /// The mounts of the table, in its order. Lines that are no mounts are left out; the kernel writes none.
-pub(crate) fn mounts(table: &[u8]) -> impl Iterator<Item = Mount<'_>> {
+pub fn mounts(table: &[u8]) -> impl Iterator<Item = Mount<'_>> {
     table.split(|byte| *byte == b'\n').filter_map(mount)
 }
 

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod client;
+mod fault_fs;
 mod library;
+pub mod private;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +14,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 pub use client::Client;
+pub use fault_fs::FaultFs;
 pub use library::{daemon_with, fixture, patched, vendor_plugin, vendor_plugin_by};
 
 /// How long anything may take that takes no time.

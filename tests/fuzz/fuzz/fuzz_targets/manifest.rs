@@ -1,0 +1,3 @@
+#![no_main]
+
+guestd_fuzzers::fuzzer!(guestd_fuzzers::targets::manifest::TARGET);
