@@ -1,4 +1,4 @@
-//! One means after the other, until one is accepted.
+//! The first means that is there, and what it answers.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -15,10 +15,8 @@ use crate::program::{self, Patience};
 pub(crate) enum Trouble {
     /// It does not exist here, and nothing was tried. The text is a clause: `systemd does not run here`.
     Absent(String),
-    /// It was tried and said no. The text is the error for the client.
+    /// It was tried, and said no or nothing. The text is the error for the client.
     Failed(String),
-    /// It was tried and did not answer in time, so that it may yet act. The text is the error for the client.
-    Unanswered(String),
 }
 
 /// What the log and the errors of a command call it.
@@ -30,22 +28,20 @@ pub(crate) struct Purpose {
     pub verb: &'static str,
 }
 
-/// Tries the means in their order until one is accepted. `attempt` gets a means and whether an earlier one has been
-/// tried and failed.
+/// Leaves it to the first of the means that is there.
 ///
-/// The error is that of the last means that was there. One that does not answer in time ends the attempt: it may
-/// still act, and two at once would be worse than none.
-pub(crate) fn in_order<M: Copy + Display>(
+/// What that answers is the command's answer: a refusal has its reasons, as swap that would not outlive the power or
+/// somebody's inhibitor, and no other means may act behind its back. One that does not answer in time may still act.
+pub(crate) fn by_first<M: Copy + Display>(
     ctx: &Ctx<Power>,
     turn: &Turn<'_>,
     purpose: Purpose,
     means: &[M],
-    mut attempt: impl FnMut(M, bool) -> Result<(), Trouble>,
+    attempt: impl Fn(M) -> Result<(), Trouble>,
 ) -> Result<(), CommandError> {
-    let mut failure: Option<String> = None;
     let mut absent = Vec::new();
     for &one in means {
-        match turn.check_time().and_then(|()| attempt(one, failure.is_some())) {
+        match turn.check_time().and_then(|()| attempt(one)) {
             Ok(()) => {
                 ctx.info(format_args!("{}: {one} has accepted it", purpose.what));
                 return Ok(());
@@ -56,16 +52,11 @@ pub(crate) fn in_order<M: Copy + Display>(
             }
             Err(Trouble::Failed(error)) => {
                 ctx.warn(format_args!("{}: {one} has failed: {error}", purpose.what));
-                failure = Some(error);
-            }
-            Err(Trouble::Unanswered(error)) => {
-                ctx.error(format_args!("{}: {one}: {error}", purpose.what));
                 return Err(CommandError::new(error));
             }
         }
     }
-    let error = failure.unwrap_or_else(|| format!("no means to {} ({})", purpose.verb, absent.join("; ")));
-    Err(CommandError::new(error))
+    Err(CommandError::new(format!("no means to {} ({})", purpose.verb, absent.join("; "))))
 }
 
 /// Runs a program that is to do it. The errors begin with qemu-ga's words; what the program said follows them.
@@ -88,7 +79,7 @@ pub(crate) fn by_program(
     let code = match ended.end {
         End::TimedOut(limit) => {
             let limit = limit.as_secs();
-            return Err(Trouble::Unanswered(format!("{name} has not ended after {limit} s; it may still act")));
+            return Err(Trouble::Failed(format!("{name} has not ended after {limit} s; it may still act")));
         }
         End::Exited(status) => status.code(),
         End::Lost | End::Stopped | End::TooMuchOutput => None,

@@ -1,15 +1,18 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 //! The command set `power`: shut the guest down, reboot it, send it to sleep.
 //!
-//! Each command has several means to do its work and tries them in the order of the configuration:
+//! Each command has several means to do its work and leaves it to the first that is there, in the order of the
+//! configuration:
 //!
 //! * `shutdown` and `suspend` are the commands and say what their means are,
-//! * `attempt` tries one means after the other,
+//! * `attempt` finds that means, and takes its answer,
+//! * `hibernation` is whether the memory's image would be found again,
 //! * `program` runs one program with the patience that its work takes,
 //! * `machine` is the guest, with the one system call that ends it; `rehearsal` stands in for that call in tests.
 
 mod attempt;
 mod config;
+mod hibernation;
 mod machine;
 mod power;
 mod program;
@@ -19,7 +22,7 @@ mod suspend;
 
 use power::Power;
 
-// Programs have 10 s and sync(2) has 10 s, so that three programs and reboot(2) fit into 45 s, the default order.
+// A program has 10 s, those of pm-utils have 30 s, and sync(2) has 10 s.
 guestd_sdk::plugin! {
     name: "power",
     vendor: "guestd",

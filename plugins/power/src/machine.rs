@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use guestd_program::system;
+use rustix::fs::{major, minor, statfs};
 use rustix::system::RebootCommand;
 
 use crate::rehearsal::Recorder;
@@ -20,13 +22,32 @@ const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// server is dead.
 const SYNC_LIMIT: Duration = Duration::from_secs(10);
 
-/// What makes the difference between a guest and a test: the call after which there is no guest.
+/// `TMPFS_MAGIC` and `RAMFS_MAGIC` of the kernel's `linux/magic.h`.
+const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58F6];
+
+/// A device number: major and minor.
+pub(crate) type Number = (u32, u32);
+
+/// What a swap area lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// The number of a device node, or of the file system that a file is in. Major number 0: that is no device's.
+    pub device: Number,
+    /// Whether it is a file of a file system in memory.
+    pub in_memory: bool,
+}
+
+/// What makes the difference between a guest and a test: the call after which there is no guest, and the files of
+/// which a test has only pictures.
 pub(crate) trait Kernel: Send + Sync {
     /// Writes what is in memory to the disks. Returns whether that was finished in time.
     fn sync(&self) -> bool;
 
     /// reboot(2). Returns only if it failed, or in a rehearsal.
     fn reboot(&self, command: RebootCommand) -> io::Result<()>;
+
+    /// What a device node or a file lies on.
+    fn holder(&self, path: &Path) -> io::Result<Holder>;
 }
 
 /// A guest: files below `root`, and a kernel.
@@ -47,8 +68,9 @@ impl Machine {
     }
 
     /// Where the file with this absolute path is.
-    pub(crate) fn path(&self, absolute: &str) -> PathBuf {
-        self.root.join(absolute.trim_start_matches('/'))
+    pub(crate) fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {
+        let absolute = absolute.as_ref();
+        self.root.join(absolute.strip_prefix("/").unwrap_or(absolute))
     }
 
     /// The program of this name in [`system::DIRECTORIES`].
@@ -103,5 +125,14 @@ impl Kernel for Linux {
 
     fn reboot(&self, command: RebootCommand) -> io::Result<()> {
         Ok(rustix::system::reboot(command)?)
+    }
+
+    fn holder(&self, path: &Path) -> io::Result<Holder> {
+        let found = fs::metadata(path)?;
+        if found.file_type().is_block_device() {
+            return Ok(Holder { device: (major(found.rdev()), minor(found.rdev())), in_memory: false });
+        }
+        let in_memory = IN_MEMORY.contains(&(statfs(path)?.f_type as u32));
+        Ok(Holder { device: (major(found.dev()), minor(found.dev())), in_memory })
     }
 }

@@ -105,7 +105,7 @@ impl Turn<'_> {
 
     /// Fails where the client has been told that the command failed: what it gave up must not happen later.
     pub(crate) fn check_time(&self) -> Result<(), Trouble> {
-        if self.time_left().is_zero() { Err(Trouble::Unanswered("no time is left".to_owned())) } else { Ok(()) }
+        if self.time_left().is_zero() { Err(Trouble::Failed("no time is left".to_owned())) } else { Ok(()) }
     }
 
     /// The guest to act on.

@@ -7,7 +7,7 @@ use guestd_sdk::args;
 use guestd_sdk::prelude::*;
 use rustix::system::RebootCommand;
 
-use crate::attempt::{Purpose, Trouble, by_program, in_order, installed};
+use crate::attempt::{Purpose, Trouble, by_first, by_program, installed};
 use crate::config::ShutdownMeans;
 use crate::power::{Power, Turn};
 use crate::program::Patience;
@@ -88,14 +88,14 @@ pub fn shutdown(ctx: &Ctx<Power>, request: Request) -> Result<Reply, CommandErro
     let mode = Mode::of(args.mode.as_deref())?;
     let turn = ctx.state.begin(request.deadline_ms)?;
     let purpose = Purpose { what: mode.what(), verb: "shutdown" };
-    in_order(ctx, &turn, purpose, &turn.config().shutdown_means, |means, failed| match means {
+    by_first(ctx, &turn, purpose, &turn.config().shutdown_means, |means| match means {
         ShutdownMeans::Systemctl => by_systemctl(ctx, &turn, purpose, mode),
         ShutdownMeans::Shutdown => {
             let args = [mode.options(), &["+0", WALL_MESSAGE]].concat();
             by_program(ctx, &turn, purpose, "shutdown", &args, Patience::FOR_REQUEST)
         }
         ShutdownMeans::Busybox => by_busybox(ctx, &turn, purpose, mode),
-        ShutdownMeans::RebootSyscall => by_system_call(ctx, &turn, purpose, mode, failed),
+        ShutdownMeans::RebootSyscall => by_system_call(ctx, &turn, purpose, mode),
     })?;
     if ctx.state.answers_shutdown() { ().into_reply() } else { Silent.into_reply() }
 }
@@ -120,19 +120,9 @@ fn by_busybox(ctx: &Ctx<Power>, turn: &Turn<'_>, purpose: Purpose, mode: Mode) -
     by_program(ctx, turn, purpose, "busybox", &[mode.verb()], Patience::FOR_REQUEST)
 }
 
-/// reboot(2) stops no service and unmounts nothing, so it is the last means of a guest that has no other. Where
-/// another one was there and failed, a shutdown may be under way already, which must not be cut off.
-fn by_system_call(
-    ctx: &Ctx<Power>,
-    turn: &Turn<'_>,
-    purpose: Purpose,
-    mode: Mode,
-    another_failed: bool,
-) -> Result<(), Trouble> {
+/// reboot(2) stops no service and unmounts nothing, so it is the last means of a guest that has no other.
+fn by_system_call(ctx: &Ctx<Power>, turn: &Turn<'_>, purpose: Purpose, mode: Mode) -> Result<(), Trouble> {
     let machine = turn.machine();
-    if another_failed {
-        return Err(Trouble::Absent("only where no other means is there".to_owned()));
-    }
     if !machine.in_first_pid_namespace() {
         return Err(Trouble::Absent("it would end this container only".to_owned()));
     }

@@ -10,14 +10,17 @@ use guestd_sdk::answer::Answer;
 use guestd_sdk::args;
 use guestd_sdk::prelude::*;
 
-use crate::attempt::{Purpose, Trouble, by_program, in_order};
+use crate::attempt::{Purpose, Trouble, by_first, by_program, installed};
 use crate::config::SuspendMeans;
+use crate::hibernation;
 use crate::machine::Machine;
 use crate::power::{Power, Turn};
 use crate::program::Patience;
 
 const STATE: &str = "/sys/power/state";
 const DISK: &str = "/sys/power/disk";
+
+const UNSUPPORTED: &str = "the requested suspend mode is not supported by the guest";
 
 /// How the guest sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,12 +91,12 @@ fn suspend(ctx: &Ctx<Power>, request: &Request, sleep: Sleep) -> Result<Reply, C
     args::parse::<NoArgs>(args::text_of(request)?)?;
     let turn = ctx.state.begin(request.deadline_ms)?;
     if !sleep.is_supported(turn.machine()) {
-        return Err(CommandError::new("the requested suspend mode is not supported by the guest"));
+        return Err(CommandError::new(UNSUPPORTED));
     }
     let purpose = Purpose { what: sleep.what(), verb: "suspend" };
-    in_order(ctx, &turn, purpose, &turn.config().suspend_means, |means, _| match means {
+    by_first(ctx, &turn, purpose, &turn.config().suspend_means, |means| match means {
         SuspendMeans::Systemctl => by_systemctl(ctx, &turn, purpose, sleep),
-        SuspendMeans::PmUtils => by_program(ctx, &turn, purpose, sleep.program(), &[], Patience::ACROSS_SLEEP),
+        SuspendMeans::PmUtils => by_pm_utils(ctx, &turn, purpose, sleep),
         SuspendMeans::Sysfs => by_sysfs(ctx, &turn, purpose, sleep),
     })?;
     Silent.into_reply()
@@ -106,9 +109,27 @@ fn by_systemctl(ctx: &Ctx<Power>, turn: &Turn<'_>, purpose: Purpose, sleep: Slee
     by_program(ctx, turn, purpose, "systemctl", &["--no-ask-password", sleep.verb()], Patience::FOR_REQUEST)
 }
 
+fn by_pm_utils(ctx: &Ctx<Power>, turn: &Turn<'_>, purpose: Purpose, sleep: Sleep) -> Result<(), Trouble> {
+    installed(turn, sleep.program())?;
+    check_place(ctx, turn, purpose, sleep)?;
+    by_program(ctx, turn, purpose, sleep.program(), &[], Patience::ACROSS_SLEEP)
+}
+
+/// Nobody but systemd makes sure that an image of the memory is found again before the memory is switched off.
+fn check_place(ctx: &Ctx<Power>, turn: &Turn<'_>, purpose: Purpose, sleep: Sleep) -> Result<(), Trouble> {
+    if sleep == Sleep::Ram {
+        return Ok(());
+    }
+    hibernation::has_place(turn.machine()).map_err(|why| {
+        ctx.warn(format_args!("{}: there is no place for the image of the memory: {why}", purpose.what));
+        Trouble::Failed(UNSUPPORTED.to_owned())
+    })
+}
+
 /// The write to `/sys/power/state` returns when the guest is awake again, or with an error that it does not sleep.
 fn by_sysfs(ctx: &Ctx<Power>, turn: &Turn<'_>, purpose: Purpose, sleep: Sleep) -> Result<(), Trouble> {
     let machine = turn.machine();
+    check_place(ctx, turn, purpose, sleep)?;
     ctx.info(format_args!("{}: by {STATE}", purpose.what));
     match sleep {
         Sleep::Ram => write(machine, STATE, "mem"),

@@ -74,10 +74,14 @@ impl Guest {
         fs::read_to_string(self.0.path().join(path)).unwrap_or_default()
     }
 
+    pub fn dir(&self, path: &str) -> &Self {
+        fs::create_dir_all(self.0.path().join(path)).unwrap();
+        self
+    }
+
     /// Makes systemd the init, with a systemctl that exits with `status`.
     pub fn systemd(&self, words: &str, status: i32) -> &Self {
-        fs::create_dir_all(self.0.path().join("run/systemd/system")).unwrap();
-        self.program("systemctl", words, status)
+        self.dir("run/systemd/system").program("systemctl", words, status)
     }
 
     /// Makes busybox the init.
@@ -85,6 +89,44 @@ impl Guest {
         self.program("busybox", "", 0);
         fs::create_dir_all(self.0.path().join("sbin")).unwrap();
         symlink("../usr/sbin/busybox", self.0.path().join("sbin/init")).unwrap();
+        self
+    }
+
+    /// A block device below `/sys/devices` with its number, which `/dev` and `/sys` have a name for.
+    pub fn device(&self, path: &str, number: &str) -> &Self {
+        let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+        self.file(&format!("sys/devices/{path}/dev"), &format!("{number}\n"));
+        self.link(&format!("sys/dev/block/{number}"), &format!("../../devices/{path}"));
+        self.link(&format!("sys/class/block/{name}"), &format!("../../devices/{path}"));
+        self.file(&format!("dev/{name}"), number);
+        self
+    }
+
+    /// A device that is made of others, which are there already.
+    pub fn volume(&self, name: &str, number: &str, members: &[&str]) -> &Self {
+        self.device(&format!("virtual/block/{name}"), number);
+        for member in members {
+            let link = format!("sys/devices/virtual/block/{name}/slaves/{member}");
+            self.link(&link, &format!("../../../../../class/block/{member}"));
+        }
+        self
+    }
+
+    pub fn link(&self, path: &str, target: &str) -> &Self {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(target, path).unwrap();
+        self
+    }
+
+    /// Swap areas of 1 GiB in this order; the device that the image of a hibernation goes to, `0:0` for none; 600 MiB of
+    /// memory that are used, and an image of at most 400.
+    pub fn swaps(&self, areas: &[&str], resume: &str) -> &Self {
+        let lines: String = areas.iter().map(|area| format!("{area}    partition\t1048576\t\t0\t\t-2\n")).collect();
+        self.file("proc/swaps", &format!("Filename\t\t\tType\t\tSize\t\tUsed\t\tPriority\n{lines}"));
+        self.file("sys/power/resume", &format!("{resume}\n"));
+        self.file("sys/power/image_size", &format!("{}\n", 400 << 20));
+        self.file("proc/meminfo", "MemTotal:        1024000 kB\nMemFree:          409600 kB\nMemAvailable:  1 kB\n");
         self
     }
 
