@@ -17,6 +17,11 @@ while read -r module; do
     insmod "$module" || echo "guest: insmod $module failed"
 done </lib/guest/modules
 
+# Where the memory of a guest that hibernated may be; from there on it is that guest that runs.
+if [ -s /lib/guest/resume ]; then
+    cat "/sys/class/block/$(cat /lib/guest/resume)/dev" >/sys/power/resume
+fi
+
 # No udev here: the named ports are links made by hand, when the last of them has come.
 while read -r name; do
     tries=100

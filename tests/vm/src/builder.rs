@@ -254,18 +254,13 @@ impl VmBuilder {
             extra: &self.qemu_args,
         }
         .args(directory.path());
-        let process = Process::start(args, &directory.path().join("qemu.log"), self.limit)?;
-        let socket = |name: &str| directory.path().join(name);
-        let connected =
-            Qmp::connect(&socket("qmp"), &process).and_then(|qmp| Ok((qmp, Control::connect(&socket("control"))?)));
-        let (qmp, control) = connected.map_err(|error| {
-            let said = std::fs::read_to_string(socket("qemu.log")).unwrap_or_default();
-            Error::Failed(format!("{error}\n{}", said.trim()))
-        })?;
+        let (process, qmp, control) = power_on(&args, directory.path(), self.limit)?;
         let mut vm = Vm::new(Parts {
             agent: self.agent,
             device: self.channel.device(),
             accel,
+            args,
+            limit: self.limit,
             process,
             qmp,
             control,
@@ -313,4 +308,17 @@ impl VmBuilder {
         let archive = guest.archive()?;
         std::fs::write(directory.join("initramfs"), archive).map_err(Error::io("writing the initramfs"))
     }
+}
+
+/// Starts QEMU, and connects to its monitor and to the control port.
+pub(crate) fn power_on(args: &[String], directory: &Path, limit: Duration) -> Result<(Process, Qmp, Control), Error> {
+    let process = Process::start(args.to_vec(), &directory.join("qemu.log"), limit)?;
+    let socket = |name: &str| directory.join(name);
+    let connected =
+        Qmp::connect(&socket("qmp"), &process).and_then(|qmp| Ok((qmp, Control::connect(&socket("control"))?)));
+    let (qmp, control) = connected.map_err(|error| {
+        let said = std::fs::read_to_string(socket("qemu.log")).unwrap_or_default();
+        Error::Failed(format!("{error}\n{}", said.trim()))
+    })?;
+    Ok((process, qmp, control))
 }

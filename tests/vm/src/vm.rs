@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use crate::accel::Accel;
-use crate::builder::Agent;
+use crate::builder::{Agent, power_on};
 use crate::client::{self, Client};
 use crate::control::{Control, Output};
 use crate::disk::{Disk, StoppedDisks, read_from_ext4};
@@ -21,6 +21,9 @@ pub(crate) struct Parts {
     pub(crate) agent: Agent,
     pub(crate) device: &'static str,
     pub(crate) accel: Accel,
+    /// QEMU's command line, and how long it may live.
+    pub(crate) args: Vec<String>,
+    pub(crate) limit: Duration,
     pub(crate) process: Process,
     pub(crate) qmp: Qmp,
     pub(crate) control: Control,
@@ -317,6 +320,18 @@ impl Vm {
     /// [`Error::Timeout`] if it runs on.
     pub fn wait_exit(&self, limit: Duration) -> Result<ExitStatus, Error> {
         self.parts()?.process.wait(limit)
+    }
+
+    /// Switches the machine on again that has ended by itself, with the same disks, and waits for the root shell: that of
+    /// before, where the guest finds its memory again.
+    ///
+    /// # Errors
+    ///
+    /// If QEMU does not start, or no shell answers within 90 s.
+    pub fn power_on(&mut self) -> Result<(), Error> {
+        let parts = self.parts_mut()?;
+        (parts.process, parts.qmp, parts.control) = power_on(&parts.args, parts.directory.path(), parts.limit)?;
+        self.sh_for("true", BOOT_LIMIT).map(drop)
     }
 
     /// Kills the machine, as a power cut would, and gives its disks.
