@@ -139,6 +139,11 @@ pub(crate) fn follow(machine: &Machine, directory: &str, link: &str) -> Option<S
     }
 }
 
+/// The last step of where a link leads: a device's name.
+pub(crate) fn link_name(machine: &Machine, link: &str) -> Option<String> {
+    Some(fs::read_link(machine.path(link)).ok()?.file_name()?.to_str()?.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

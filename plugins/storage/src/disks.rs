@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use guestd_sdk::prelude::*;
 
-use crate::address;
+use crate::address::Addresses;
 use crate::block::{self, BlockDevice};
 use crate::machine::Machine;
 use crate::smart;
@@ -16,14 +16,15 @@ const DEVICES: &str = "/sys/class/block";
 /// The block devices that hold something, but for some that are removable (proc_partitions(5)).
 const PARTITIONS: &str = "/proc/partitions";
 
-/// `guest-get-disks`: every block device that has something in it, in the order of their names. Drives and loop devices
-/// without a medium are not listed.
+/// `guest-get-disks`: every block device that has a size, in the order of their names. Loop devices without a file and
+/// card readers without a card have none; a CD drive without a CD has, by the kernel's guess.
 pub fn get_disks(ctx: &Ctx<Storage>, _: NoArgs) -> Result<Vec<DiskInfo>, CommandError> {
     let machine = &ctx.state.machine;
     let table = machine.read(PARTITIONS).unwrap_or_default();
     let full = names_in(&table);
     let names = block::names(machine, DEVICES, |name| may_hold_something(name, &full));
-    Ok(names.iter().filter_map(|name| disk(&ctx.state, name, full.contains(name.as_bytes()))).collect())
+    let addresses = Addresses::new(machine, &ctx.state.serials);
+    Ok(names.iter().filter_map(|name| disk(&ctx.state, &addresses, name, full.contains(name.as_bytes()))).collect())
 }
 
 /// The names of the table, which come last in their lines; its heading does no harm.
@@ -39,7 +40,7 @@ fn may_hold_something(name: &str, full: &HashSet<Vec<u8>>) -> bool {
     !name.starts_with("loop") || full.is_empty() || full.contains(name.as_bytes())
 }
 
-fn disk(state: &Storage, name: &str, is_full: bool) -> Option<DiskInfo> {
+fn disk(state: &Storage, addresses: &Addresses<'_>, name: &str, is_full: bool) -> Option<DiskInfo> {
     let machine = &state.machine;
     let device = BlockDevice::by_name(machine, name)?;
     if !is_full {
@@ -55,7 +56,7 @@ fn disk(state: &Storage, name: &str, is_full: bool) -> Option<DiskInfo> {
         None => Vec::new(),
     };
     let is_volume = device.name.starts_with("dm-");
-    let address = || address::of(machine, &state.serials, &device, None).into_iter().next();
+    let address = || addresses.of(&device, None).into_iter().next();
     Some(DiskInfo {
         name: device.node(),
         partition: whole.is_some(),

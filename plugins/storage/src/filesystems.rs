@@ -1,6 +1,6 @@
 //! The guest's local file systems: those that a block device stands behind.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
 use crate::kernel;
 use crate::machine::Machine;
 use crate::mountinfo::{self, DeviceId, Mount, TABLE, mounts};
+use crate::pools::POOLED;
 
 /// The types whose statfs(2) tells numbers that the kernel has in memory, without a lock that is held over I/O.
 const PROMPT: [&str; 7] = ["ext4", "ext3", "ext2", "vfat", "iso9660", "squashfs", "erofs"];
@@ -119,10 +120,10 @@ fn failure(error: &io::Error) -> CommandError {
 fn parse(table: &[u8]) -> Vec<Filesystem> {
     let mut systems: Vec<Filesystem> = Vec::new();
     let mut index = HashMap::new();
-    let mut doubtful = Vec::new();
+    let mut doubtful = HashSet::new();
     for mount in mounts(table) {
         if !PROMPT_ON_THE_WAY.contains(&mount.fstype().as_ref()) {
-            doubtful.push(mount.point());
+            doubtful.insert(mount.point());
         }
         if !is_local(&mount) {
             continue;
@@ -144,15 +145,17 @@ fn parse(table: &[u8]) -> Vec<Filesystem> {
     }
     // What is mounted over a place, or over a directory on the way to it, is what a look-up of its path comes to.
     for system in systems.iter_mut().filter(|system| system.prompt) {
-        system.prompt = system.places.iter().all(|place| !doubtful.iter().any(|point| place.point.starts_with(point)));
+        let is_doubtful = |place: &Place| place.point.ancestors().any(|step| doubtful.contains(step));
+        system.prompt = !system.places.iter().any(is_doubtful);
     }
     systems.reverse();
     systems
 }
 
-/// Network and pseudo file systems have the major number 0. So has btrfs, which is local all the same.
+/// Network and pseudo file systems have the major number 0. So have those that can have several devices, which are local
+/// all the same.
 fn is_local(mount: &Mount<'_>) -> bool {
-    mount.device.major != 0 || mount.fstype() == "btrfs"
+    mount.device.major != 0 || POOLED.contains(&mount.fstype().as_ref())
 }
 
 #[cfg(test)]

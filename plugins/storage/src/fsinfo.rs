@@ -4,18 +4,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use guestd_sdk::prelude::*;
 
-use crate::address;
-use crate::block::{self, BlockDevice};
+use crate::address::Addresses;
+use crate::block::BlockDevice;
 use crate::filesystems::{Filesystem, Place};
 use crate::machine::Machine;
 use crate::mountinfo::DeviceId;
-use crate::serial::Serials;
+use crate::pools::{self, Pools};
 use crate::space::Question;
 use crate::storage::Storage;
 use crate::types::{DiskAddress, FilesystemInfo};
-
-/// btrfs's directory: a directory for each file system, with links to its devices in `devices`.
-const BTRFS: &str = "/sys/fs/btrfs";
 
 /// `guest-get-fsinfo`: each local file system once, the one mounted last first. Network and pseudo file systems are
 /// neither listed nor touched.
@@ -36,7 +33,8 @@ pub fn get_fsinfo(ctx: &Ctx<Storage>, _: NoArgs) -> Result<Vec<FilesystemInfo>, 
 fn describe(storage: &Storage, systems: &[Filesystem]) -> Vec<FilesystemInfo> {
     let machine = &storage.machine;
     let pending = storage.gauge.ask(systems.iter().map(|system| question(machine, system)).collect());
-    let disks: Vec<_> = systems.iter().map(|system| disks_of(machine, &storage.serials, system)).collect();
+    let (addresses, pools) = (Addresses::new(machine, &storage.serials), Pools::of(machine, systems));
+    let disks: Vec<_> = systems.iter().map(|system| disks_of(machine, &addresses, &pools, system)).collect();
     let spaces = pending.answers(storage.statfs_wait());
     let mut infos = Vec::with_capacity(systems.len());
     for ((system, (name, disk)), space) in systems.iter().zip(disks).zip(spaces) {
@@ -59,15 +57,20 @@ fn question(machine: &Machine, system: &Filesystem) -> Question {
 }
 
 /// The name of a file system's device, and the disks behind it.
-fn disks_of(machine: &Machine, serials: &Serials, system: &Filesystem) -> (String, Vec<DiskAddress>) {
+fn disks_of(
+    machine: &Machine,
+    addresses: &Addresses<'_>,
+    pools: &Pools,
+    system: &Filesystem,
+) -> (String, Vec<DiskAddress>) {
     let source_name = || system.source.file_name().unwrap_or(system.source.as_os_str()).to_string_lossy().into_owned();
     let Some(device) = device_of(machine, system) else { return (source_name(), Vec::new()) };
     let mut disks = Vec::new();
-    for member in members_of(machine, system, &device) {
+    for member in pools.members(machine, system, &device) {
         for disk in member.stored_on(machine) {
             // The mount has told the number of its own device.
             let number = (system.device.major != 0 && disk == device).then_some(system.device);
-            disks.extend(address::of(machine, serials, &disk, number));
+            disks.extend(addresses.of(&disk, number));
         }
     }
     (device.name, disks)
@@ -78,23 +81,11 @@ fn device_of(machine: &Machine, system: &Filesystem) -> Option<BlockDevice> {
     if system.device.major != 0 {
         return BlockDevice::by_number(machine, system.device);
     }
-    let node = std::fs::metadata(machine.path(&system.source)).ok();
+    let source = pools::sources(&system.source).next()?;
+    let node = std::fs::metadata(machine.path(source)).ok();
     if let Some(node) = node.filter(|node| node.file_type().is_block_device()) {
         let (major, minor) = (rustix::fs::major(node.rdev()), rustix::fs::minor(node.rdev()));
         return BlockDevice::by_number(machine, DeviceId { major, minor });
     }
-    BlockDevice::by_name(machine, system.source.file_name()?.to_str()?)
-}
-
-/// All devices of a file system: of btrfs there can be several.
-fn members_of(machine: &Machine, system: &Filesystem, device: &BlockDevice) -> Vec<BlockDevice> {
-    if system.fstype == "btrfs" {
-        for uuid in block::names(machine, BTRFS, |_| true) {
-            let names = block::names(machine, &format!("{BTRFS}/{uuid}/devices"), |_| true);
-            if names.contains(&device.name) {
-                return names.iter().filter_map(|name| BlockDevice::by_name(machine, name)).collect();
-            }
-        }
-    }
-    vec![device.clone()]
+    BlockDevice::by_name(machine, source.file_name()?.to_str()?)
 }

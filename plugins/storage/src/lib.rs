@@ -3,7 +3,7 @@
 //!
 //! * [`types`]: what goes over the wire.
 //! * `fsinfo`, `disks`, `diskstats`, `fstrim`: a command each.
-//! * `mountinfo`, `filesystems`: the mount table, and the local file systems in it.
+//! * `mountinfo`, `filesystems`: the mount table, and the local file systems in it. `pools`: those of several devices.
 //! * `space`: how full a file system is, on a thread that may be left behind.
 //! * `block`, `address`, `serial`, `smart`: what sysfs, udev and the disk itself say about a block device.
 //! * `kernel`: the calls that can hang or change something, with a double for tests.
@@ -24,6 +24,7 @@ mod machine;
 /// Public for the tests of what reads bytes from outside.
 #[doc(hidden)]
 pub mod mountinfo;
+mod pools;
 mod serial;
 mod smart;
 mod space;

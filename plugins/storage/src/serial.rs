@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::address;
 use crate::block::BlockDevice;
 use crate::machine::Machine;
 use crate::mountinfo::DeviceId;
@@ -44,10 +45,11 @@ impl Serials {
         number.and_then(|number| of_udev(machine, number)).or_else(|| self.of_disk(machine, disk))
     }
 
-    /// virtio-blk has it with the disk, NVMe and card readers with the device, SCSI in the vital product data.
+    /// virtio-blk has it with the disk, NVMe with the device, card readers with the card, SCSI in the vital product data.
     fn of_disk(&self, machine: &Machine, disk: &BlockDevice) -> Option<String> {
         self.of_virtio(machine, disk)
             .or_else(|| machine.attribute(disk.attribute("device/serial")))
+            .or_else(|| machine.attribute(format!("{}/serial", address::card(disk)?)))
             .or_else(|| unit_serial_number(&machine.attribute_bytes(disk.attribute("device/vpd_pg80"))?))
     }
 

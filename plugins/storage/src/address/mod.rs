@@ -5,7 +5,9 @@
 
 mod place;
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use crate::block::{self, BlockDevice};
 use crate::machine::Machine;
@@ -17,42 +19,64 @@ use place::Steps;
 /// The PCI function of a disk that has none.
 const NO_PCI: PciAddress = PciAddress { domain: -1, bus: -1, slot: -1, function: -1 };
 
-/// Where a disk, or a partition's disk, is attached. Empty for what is not hardware; several where several ways lead
-/// to it. `number` is the device's, where the caller knows it.
-pub(crate) fn of(
-    machine: &Machine,
-    serials: &Serials,
-    device: &BlockDevice,
-    number: Option<DeviceId>,
-) -> Vec<DiskAddress> {
-    if device.is_virtual() && !device.is_multipath_nvme() {
-        return Vec::new();
-    }
-    let parent = device.disk(machine);
-    let disk = parent.as_ref().unwrap_or(device);
-    let serial = serials.of(machine, device, disk, number);
-    let ways = if device.is_multipath_nvme() { nvme_controllers(machine, disk) } else { vec![disk.path.clone()] };
-    let address = |way: String| {
-        let route = Route::of(machine, &way, disk);
-        DiskAddress {
-            pci_controller: route.pci.unwrap_or(NO_PCI),
-            bus_type: route.bus_type,
-            bus: route.bus,
-            target: route.target,
-            unit: route.unit,
-            serial: serial.clone(),
-            dev: Some(device.node()),
-            ccw_address: Steps::of(&way).ccw(),
-        }
-    };
-    ways.into_iter().map(address).collect()
+/// The addresses of one request's disks.
+pub(crate) struct Addresses<'s> {
+    machine: &'s Machine,
+    serials: &'s Serials,
+    /// The controllers of each NVMe subsystem, whose directory has an entry for each of its namespaces, too.
+    controllers: RefCell<HashMap<String, Rc<[String]>>>,
 }
 
-/// The controllers through which an NVMe namespace is reached; their subsystem's directory has a link to each.
-fn nvme_controllers(machine: &Machine, disk: &BlockDevice) -> Vec<String> {
-    let Some((subsystem, _)) = disk.path.rsplit_once('/') else { return Vec::new() };
-    let names = block::names(machine, subsystem, |name| place::is_numbered(name, "nvme"));
-    names.iter().filter_map(|name| block::follow(machine, subsystem, name)).collect()
+impl<'s> Addresses<'s> {
+    pub fn new(machine: &'s Machine, serials: &'s Serials) -> Self {
+        Self { machine, serials, controllers: RefCell::default() }
+    }
+
+    /// Where a disk, or a partition's disk, is attached. Empty for what is not hardware; several where several ways
+    /// lead to it. `number` is the device's, where the caller knows it.
+    pub fn of(&self, device: &BlockDevice, number: Option<DeviceId>) -> Vec<DiskAddress> {
+        if device.is_virtual() && !device.is_multipath_nvme() {
+            return Vec::new();
+        }
+        let machine = self.machine;
+        let parent = device.disk(machine);
+        let disk = parent.as_ref().unwrap_or(device);
+        let serial = self.serials.of(machine, device, disk, number);
+        let address = |way: &str| {
+            let route = Route::of(machine, way);
+            DiskAddress {
+                pci_controller: route.pci.unwrap_or(NO_PCI),
+                bus_type: route.bus_type,
+                bus: route.bus,
+                target: route.target,
+                unit: route.unit,
+                serial: serial.clone(),
+                dev: Some(device.node()),
+                ccw_address: Steps::of(way).ccw(),
+            }
+        };
+        if device.is_multipath_nvme() {
+            self.nvme_controllers(disk).iter().map(|way| address(way)).collect()
+        } else {
+            vec![address(&disk.path)]
+        }
+    }
+
+    /// The controllers through which an NVMe namespace is reached; their subsystem's directory has a link to each.
+    fn nvme_controllers(&self, disk: &BlockDevice) -> Rc<[String]> {
+        let Some((subsystem, _)) = disk.path.rsplit_once('/') else { return Rc::default() };
+        let find = || {
+            let names = block::names(self.machine, subsystem, |name| place::is_numbered(name, "nvme"));
+            names.iter().filter_map(|name| block::follow(self.machine, subsystem, name)).collect()
+        };
+        Rc::clone(self.controllers.borrow_mut().entry(subsystem.to_owned()).or_insert_with(find))
+    }
+}
+
+/// The path of the SD card or MMC that a disk is on, boot partitions of an MMC included: they are disks whose device is
+/// the card's main disk.
+pub(crate) fn card(disk: &BlockDevice) -> Option<String> {
+    Steps::of(&disk.path).card()
 }
 
 /// The way to a disk, as far as QEMU's types have a place for it.
@@ -66,7 +90,7 @@ struct Route {
 }
 
 impl Route {
-    fn of(machine: &Machine, path: &str, disk: &BlockDevice) -> Self {
+    fn of(machine: &Machine, path: &str) -> Self {
         let steps = Steps::of(path);
         let pci = steps.pci();
         let address = pci.as_ref().map(|(address, _)| *address);
@@ -77,8 +101,8 @@ impl Route {
         if steps.has_numbered("usb") {
             return plain(DiskBusType::Usb, None);
         }
-        if steps.has("mmc_host") {
-            let kind = machine.attribute(disk.attribute("device/type"));
+        if let Some(card) = steps.card() {
+            let kind = machine.attribute(format!("{card}/type"));
             return plain(if kind.as_deref() == Some("MMC") { DiskBusType::Mmc } else { DiskBusType::Sd }, None);
         }
         if steps.has_beginning("floppy.") {
@@ -123,6 +147,5 @@ impl Route {
 
 /// The name of the driver of the device at `path`.
 fn driver(machine: &Machine, path: &str) -> Option<String> {
-    let target = std::fs::read_link(machine.path(Path::new(path).join("driver"))).ok()?;
-    Some(target.file_name()?.to_str()?.to_owned())
+    block::link_name(machine, &format!("{path}/driver"))
 }

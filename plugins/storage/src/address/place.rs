@@ -32,6 +32,12 @@ impl<'p> Steps<'p> {
         Some(CcwAddress { cssid, ssid, subchno, devno })
     }
 
+    /// The path of the card of a card reader, SD or MMC, on the way: the step behind its controller and its slot.
+    pub fn card(&self) -> Option<String> {
+        let at = self.0.iter().position(|step| *step == "mmc_host")?;
+        self.path_to(at + 2)
+    }
+
     /// The SCSI device on the way.
     pub fn scsi(&self) -> Option<Scsi> {
         self.0.iter().rev().find_map(|step| scsi(step))
