@@ -1,7 +1,5 @@
 //! The commands on the wire.
 
-use std::time::{Duration, Instant};
-
 use guestd_sdk::answer::{reply_of, to_json};
 use guestd_sdk::args;
 use guestd_sdk::prelude::*;
@@ -15,7 +13,7 @@ use crate::thaw_request;
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FreezeListArgs {
-    /// The mount points of the file systems to freeze; all if absent.
+    /// Mount points of the file systems to freeze, of each any that it has; all if absent.
     #[serde(default)]
     mountpoints: Option<Vec<String>>,
 }
@@ -34,16 +32,13 @@ pub fn freeze(ctx: &Ctx<Freezer>, request: Request) -> Result<Reply, CommandErro
 /// `guest-fsfreeze-freeze-list`: the same for those that are mounted at the mount points given.
 pub fn freeze_list(ctx: &Ctx<Freezer>, request: Request) -> Result<Reply, CommandError> {
     let args: FreezeListArgs = args::parse(args::text_of(&request)?)?;
-    let names = args.mountpoints.as_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
-    number(freeze::freeze(&ctx.state.shared, names.as_deref(), request.deadline_ms)?)
+    number(freeze::freeze(&ctx.state.shared, args.mountpoints, request.deadline_ms)?)
 }
 
 /// `guest-fsfreeze-thaw`: thaws and answers how many file systems were frozen.
 pub fn thaw(ctx: &Ctx<Freezer>, request: Request) -> Result<Reply, CommandError> {
     args::parse::<NoArgs>(args::text_of(&request)?)?;
-    let limit = Duration::from_millis(request.deadline_ms.into());
-    let deadline = (!limit.is_zero()).then(|| Instant::now() + limit);
-    match thaw_request::thaw(&ctx.state.shared, deadline) {
+    match thaw_request::thaw(&ctx.state.shared, request.deadline_ms) {
         Ok(count) => number(count),
         // Version 0.15: "If error, -1 (unknown error) or -errno".
         Err(failure) if ctx.state.numbers_for_errors => {

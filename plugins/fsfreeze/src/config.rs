@@ -121,14 +121,17 @@ impl Config {
         })
     }
 
-    /// The rule that leaves this mount point out, if there is one.
-    pub fn rule_against(&self, mount_point: &Path) -> Option<Rule> {
-        let name = mount_point.to_string_lossy();
-        let matches = |pattern: &&Pattern| pattern.matches_with(&name, MATCH);
-        if !self.include.is_empty() && !self.include.iter().any(|pattern| matches(&pattern)) {
+    /// The rule that leaves a file system out, if there is one. It has these mount points, of which it is known by the
+    /// first: `include` takes it by any of them, `exclude` by that one only, so that a bind mount of one directory somewhere
+    /// does not leave out the whole.
+    pub fn rule_against<'p>(&self, points: impl Iterator<Item = &'p Path>) -> Option<Rule> {
+        let names: Vec<_> = points.map(Path::to_string_lossy).collect();
+        let included = |pattern: &Pattern| names.iter().any(|name| pattern.matches_with(name, MATCH));
+        if !self.include.is_empty() && !self.include.iter().any(included) {
             return Some(Rule::NotIncluded);
         }
-        self.exclude.iter().find(matches).map(|pattern| Rule::Excluded(pattern.as_str().to_owned()))
+        let excluded = |pattern: &&Pattern| names.first().is_some_and(|name| pattern.matches_with(name, MATCH));
+        self.exclude.iter().find(excluded).map(|pattern| Rule::Excluded(pattern.as_str().to_owned()))
     }
 }
 

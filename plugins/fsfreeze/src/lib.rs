@@ -7,7 +7,8 @@
 //! * `plan`: which file systems, and in which order: from mountinfo and sysfs.
 //! * `write_back`: what is done before anybody is halted.
 //! * `hooks`: the programs that make databases hold still, before and after.
-//! * `freeze`, `thaw`: carrying it out, and undoing it on every way out; `thaw_request`: when the host asks.
+//! * `freeze`, `steps`, `thaw`: carrying it out, and undoing it on every way out; `thaw_request`: when the host asks.
+//! * `limits`: how long that may take at most.
 //! * `lease`: the thread that thaws when the time is over.
 //! * `journal`, `recover`: what outlives a crash of the agent, and what is made of it.
 //! * `state`, `session`: what all of these share. Its lock is never held over anything that can block.
@@ -24,11 +25,13 @@ mod hooks;
 mod journal;
 mod kernel;
 mod lease;
+mod limits;
 mod plan;
 mod recover;
 mod report;
 mod session;
 mod state;
+mod steps;
 mod stop_points;
 mod thaw;
 mod thaw_request;
@@ -62,9 +65,9 @@ guestd_sdk::plugin! {
     stop: Freezer::stop,
     commands: {
         "guest-fsfreeze-status" [INSTANT, FREEZE_SAFE] => commands::status,
-        "guest-fsfreeze-freeze" within 300 => raw commands::freeze as fn(NoArgs) -> usize,
-        "guest-fsfreeze-freeze-list" within 300 => raw commands::freeze_list as fn(commands::FreezeListArgs) -> usize,
-        "guest-fsfreeze-thaw" [FREEZE_SAFE] within 120 => raw commands::thaw as fn(NoArgs) -> i64,
+        "guest-fsfreeze-freeze" within 3600 => raw commands::freeze as fn(NoArgs) -> usize,
+        "guest-fsfreeze-freeze-list" within 3600 => raw commands::freeze_list as fn(commands::FreezeListArgs) -> usize,
+        "guest-fsfreeze-thaw" [FREEZE_SAFE] within 3600 => raw commands::thaw as fn(NoArgs) -> i64,
         "__org.guestd_fsfreeze-report" [INSTANT, FREEZE_SAFE] => commands::report,
     }
 }

@@ -166,12 +166,15 @@ fn take_over(shared: &Arc<Shared>, record: &Record, lock: Option<Lock>, gate_clo
 
 /// Everything that could be frozen is taken for frozen.
 fn take_over_unknown(shared: &Arc<Shared>, lock: Option<Lock>) {
-    let superblocks = plan::freezable(&*shared.kernel).unwrap_or_else(|error| {
+    let log = |mount: &Mount, reason: &str| {
+        shared.warn(format_args!("{} may be frozen, and cannot be thawed: {reason}", mount.point.display()));
+    };
+    let found = plan::freezable(&shared.limited(None), log).unwrap_or_else(|error| {
         shared.warn(format_args!("{}", error.desc()));
         Vec::new()
     });
-    let firsts = superblocks.iter().filter_map(|superblock| superblock.first().cloned());
-    let entries = firsts.map(|mount| Entry::new(mount, None, Progress::Frozen)).collect();
+    let entries =
+        found.into_iter().map(|(mount, mounted)| Entry::new(mount, Some(mounted), Progress::Frozen)).collect();
     let config = shared.config();
     let mut session = Session::new(Arc::clone(&config), entries, Vec::new());
     session.lease_end = config.lease.map(|lease| clock::since_boot() + lease);
@@ -208,14 +211,14 @@ fn entry(mount: &RecordedMount) -> Option<Entry> {
     let device = mount.device.parse().ok()?;
     let fstype = mount.fstype.clone();
     let (root, source, options) = (PathBuf::new(), OsString::new(), Vec::new());
-    let mount = Mount { id: 0, device, root, point, fstype, source, options };
+    let mount = Mount { id: 0, parent: 0, device, root, point, fstype, source, options };
     Some(Entry::new(mount, None, Progress::Frozen))
 }
 
 fn hook(hook: &RecordedHook) -> HookEntry {
-    let thaw = if hook.thawed { HalfRun::Ended(None, Duration::ZERO) } else { HalfRun::Waiting };
+    let run = |was: bool| if was { HalfRun::Earlier } else { HalfRun::Waiting };
     let program = Hook { path: path(&hook.path), script: hook.script };
-    HookEntry { hook: Arc::new(program), freeze: HalfRun::Waiting, started: hook.started, thaw }
+    HookEntry { hook: Arc::new(program), freeze: run(hook.started), started: hook.started, thaw: run(hook.thawed) }
 }
 
 fn path(escaped: &str) -> PathBuf {

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::clock;
+use crate::freeze::remedy;
 use crate::plan::mountinfo::Mount;
 use crate::session::{Cause, Entry, HalfRun, HookEntry, Progress, Session};
 use crate::state::{Phase, Shared, Status};
@@ -48,6 +49,9 @@ struct FreezeReport {
     thaw: Option<ThawReport>,
     /// Each mount that was looked at.
     mounts: Vec<MountReport>,
+    /// What the request named and is no mount point, as it was sent; absent: nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    no_mountpoints: Vec<String>,
     /// Each hook, in the order of the freeze.
     hooks: Vec<HookReport>,
 }
@@ -82,15 +86,19 @@ struct MountReport {
     /// The number of its superblock's device, `major:minor`.
     device: String,
     /// What has become of it: `planned`, `freezing`, `frozen`, `thawing`, `thawed`; `failed`; `already-frozen` by somebody
-    /// else; `not-freezable`, its type cannot; `synced`, written back and not frozen; `left-out`.
+    /// else; `not-freezable`, its type cannot, and nothing can be written to it; `syncing` and `synced`, its type cannot, and it
+    /// is written back instead; `left-out`.
     outcome: &'static str,
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// How to go on without it, where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
     /// The kernel's error number, errno(3).
     #[serde(skip_serializing_if = "Option::is_none")]
     errno: Option<i32>,
-    /// How long freezing it took, in milliseconds.
+    /// How long freezing it, or writing it back, took, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     freeze_ms: Option<u64>,
     /// How long thawing it took, in milliseconds.
@@ -115,7 +123,7 @@ struct HookReport {
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct HalfReport {
-    /// `waiting`, `running`, `done` or `failed`.
+    /// `waiting`, `running`, `done` or `failed`; `not-run`, and it will not be; `run-earlier`, by an agent that has died since.
     outcome: &'static str,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +142,7 @@ pub fn log(shared: &Shared, number: u64) {
             let what = match entry.progress {
                 Progress::FoundFrozen => "was frozen already",
                 Progress::CannotFreeze => "cannot be frozen",
+                Progress::Synced => "cannot be frozen, and was written back",
                 _ => return None,
             };
             Some((LogLevel::Info, format!("{} ({}) {what}", entry.mount.point.display(), entry.mount.fstype)))
@@ -165,10 +174,6 @@ fn freeze_report(session: &Session, phase: Phase) -> FreezeReport {
     let left = session.lease_end.map(|end| end.saturating_sub(clock::since_boot()));
     let end = left.map(|left| clock::text(std::time::SystemTime::now() + left));
     let mut mounts: Vec<MountReport> = session.entries.iter().map(entry_report).collect();
-    mounts.extend(session.synced.iter().map(|(mount, failure)| match failure {
-        None => MountReport::new(mount, "synced", None, None),
-        Some(errno) => MountReport::new(mount, "failed", Some("failed to write it back"), Some(*errno)),
-    }));
     mounts.extend(session.left.iter().map(|left| MountReport::new(&left.mount, "left-out", Some(&left.reason), None)));
     FreezeReport {
         started: clock::text(session.started),
@@ -183,7 +188,8 @@ fn freeze_report(session: &Session, phase: Phase) -> FreezeReport {
             error: session.ended.as_ref().and_then(|ended| Some(ended.failure.as_ref()?.text.clone())),
         }),
         mounts,
-        hooks: session.hooks.iter().map(hook_report).collect(),
+        no_mountpoints: session.unknown.clone(),
+        hooks: session.hooks.iter().map(|hook| hook_report(hook, phase)).collect(),
     }
 }
 
@@ -216,6 +222,9 @@ fn entry_report(entry: &Entry) -> MountReport {
         Progress::Frozen => ("frozen", None, None),
         Progress::FoundFrozen => ("already-frozen", Some("frozen by somebody else"), None),
         Progress::CannotFreeze => ("not-freezable", Some("its type implements no freezing"), None),
+        Progress::Syncing => ("syncing", None, None),
+        Progress::Synced => ("synced", None, None),
+        Progress::SyncFailed(errno) => ("failed", Some("failed to write it back"), Some(errno)),
         Progress::FreezeFailed(errno) => ("failed", Some("failed to freeze"), Some(errno)),
         Progress::Thawing => ("thawing", None, None),
         Progress::Thawed => ("thawed", None, None),
@@ -224,7 +233,9 @@ fn entry_report(entry: &Entry) -> MountReport {
     };
     let report = MountReport::new(&entry.mount, outcome, reason, errno);
     let millis = |took: Option<Duration>| took.map(clock::millis);
-    MountReport { freeze_ms: millis(entry.freezing_took), thaw_ms: millis(entry.thawing_took), ..report }
+    let before_all = matches!(entry.progress, Progress::FreezeFailed(_) | Progress::SyncFailed(_));
+    let remedy = before_all.then(|| remedy(&entry.mount.point));
+    MountReport { remedy, freeze_ms: millis(entry.freezing_took), thaw_ms: millis(entry.thawing_took), ..report }
 }
 
 impl MountReport {
@@ -239,6 +250,7 @@ impl MountReport {
             device: mount.device.to_string(),
             outcome,
             reason: reason.map(with_errno),
+            remedy: None,
             errno: errno.map(Errno::raw_os_error),
             freeze_ms: None,
             thaw_ms: None,
@@ -246,17 +258,21 @@ impl MountReport {
     }
 }
 
-fn hook_report(entry: &HookEntry) -> HookReport {
+fn hook_report(entry: &HookEntry, phase: Phase) -> HookReport {
+    let before_the_freeze = phase == Phase::Hooks;
     HookReport {
         path: entry.hook.path.to_string_lossy().into_owned(),
-        freeze: half_report(&entry.freeze),
-        thaw: half_report(&entry.thaw),
+        freeze: half_report(&entry.freeze, before_the_freeze),
+        thaw: half_report(&entry.thaw, before_the_freeze || entry.started),
     }
 }
 
-fn half_report(half: &HalfRun) -> HalfReport {
+/// `may_come`: whether a half that has not run still may.
+fn half_report(half: &HalfRun, may_come: bool) -> HalfReport {
     let (outcome, error, took) = match half {
-        HalfRun::Waiting => ("waiting", None, None),
+        HalfRun::Waiting if may_come => ("waiting", None, None),
+        HalfRun::Waiting => ("not-run", None, None),
+        HalfRun::Earlier => ("run-earlier", None, None),
         HalfRun::Running => ("running", None, None),
         HalfRun::Ended(None, took) => ("done", None, Some(*took)),
         HalfRun::Ended(Some(failure), took) => ("failed", Some(failure.clone()), Some(*took)),

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use crate::config::Config;
 use crate::hooks::{Abort, Hook};
 use crate::journal::Lock;
-use crate::plan::Left;
 use crate::plan::mountinfo::Mount;
+use crate::plan::{Left, Target};
 
 /// Why file systems are thawed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,12 @@ pub enum Progress {
     FoundFrozen,
     /// It implements no freezing.
     CannotFreeze,
+    /// Instead of being frozen it is being written back.
+    Syncing,
+    /// It was written back.
+    Synced,
+    /// Writing it back failed.
+    SyncFailed(Errno),
     /// FIFREEZE failed.
     FreezeFailed(Errno),
     /// FITHAW is under way.
@@ -68,13 +74,17 @@ pub enum Progress {
 
 /// A file system that takes part in a freeze.
 pub struct Entry {
-    /// Its first mount.
+    /// The mount that it is known by.
     pub mount: Mount,
     /// What to freeze and thaw it by; `None` where a predecessor froze it, or all is over.
     pub mounted: Option<Arc<OwnedFd>>,
+    /// See [`Target`].
+    pub only_sync: bool,
+    /// See [`Target`].
+    pub lies_on_another: bool,
     /// What has become of it.
     pub progress: Progress,
-    /// How long FIFREEZE took.
+    /// How long FIFREEZE took, or writing it back.
     pub freezing_took: Option<Duration>,
     /// How long FITHAW took.
     pub thawing_took: Option<Duration>,
@@ -87,6 +97,8 @@ pub enum HalfRun {
     Waiting,
     /// It is running.
     Running,
+    /// An agent before this one ran it.
+    Earlier,
     /// It ended: the failure if it failed, and how long it took.
     Ended(Option<String>, Duration),
 }
@@ -113,8 +125,8 @@ pub struct Session {
     pub entries: Vec<Entry>,
     /// All other mounts.
     pub left: Vec<Left>,
-    /// Mounts that were only written back.
-    pub synced: Vec<(Mount, Option<Errno>)>,
+    /// What the request named and is no mount point.
+    pub unknown: Vec<String>,
     /// The hooks in the order of freezing.
     pub hooks: Vec<HookEntry>,
     /// The configuration that it was begun with.
@@ -137,6 +149,8 @@ pub struct Session {
     pub thawing: Option<Thawing>,
     /// How it ended.
     pub ended: Option<Ended>,
+    /// Whether the host has asked for the thaw and was told that it goes on, but not how it ended.
+    pub untold: bool,
 }
 
 /// A thaw that is under way.
@@ -152,6 +166,8 @@ pub struct Thawing {
     pub begun: Instant,
     /// Whether somebody is about to end it.
     pub ending: bool,
+    /// What the freeze was about when it was undone, and may still be.
+    pub found: Option<String>,
 }
 
 /// How a thaw ended.
@@ -182,7 +198,21 @@ impl Failure {
 impl Entry {
     /// A file system whose turn has not come.
     pub fn new(mount: Mount, mounted: Option<OwnedFd>, progress: Progress) -> Self {
-        Self { mount, mounted: mounted.map(Arc::new), progress, freezing_took: None, thawing_took: None }
+        Self {
+            mount,
+            mounted: mounted.map(Arc::new),
+            only_sync: false,
+            lies_on_another: false,
+            progress,
+            freezing_took: None,
+            thawing_took: None,
+        }
+    }
+
+    /// A file system of a plan.
+    pub fn of(target: Target) -> Self {
+        let Target { mount, mounted, only_sync, lies_on_another } = target;
+        Self { only_sync, lies_on_another, ..Self::new(mount, Some(mounted), Progress::Planned) }
     }
 
     /// Whether nothing has to be done to leave it unfrozen.
@@ -206,7 +236,8 @@ impl Session {
             started: SystemTime::now(),
             entries,
             left: Vec::new(),
-            synced: Vec::new(),
+            unknown: Vec::new(),
+            untold: false,
             hooks,
             config,
             deadline: None,
@@ -219,5 +250,14 @@ impl Session {
             thawing: None,
             ended: None,
         }
+    }
+
+    /// What the freeze is about at the moment, for people.
+    pub fn under_way(&self) -> Option<String> {
+        let hook = self.hooks.iter().find(|hook| hook.freeze == HalfRun::Running);
+        let entry =
+            || self.entries.iter().find(|entry| matches!(entry.progress, Progress::Freezing | Progress::Syncing));
+        let hook = hook.map(|hook| format!("the hook {} had not ended", hook.hook.path.display()));
+        hook.or_else(|| entry().map(|entry| format!("{} had not answered", entry.mount.point.display())))
     }
 }

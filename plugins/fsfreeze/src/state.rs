@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use guestd_sdk::helpers::Helpers;
 use guestd_sdk::{CommandError, Daemon, LogLevel};
 
 use crate::config::Config;
 use crate::journal::{Notice, Stage, Store};
 use crate::kernel::Kernel;
-use crate::session::{Cause, Entry, Session};
+use crate::kernel::limited::{Asked, Limited};
+use crate::session::{Cause, Ended, Entry, Session};
 
 /// How far the freeze is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Patience {
     pub stall: Duration,
     /// Before the hooks' thaw halves are run though a file system has not thawed.
     pub settle: Duration,
+    /// Before a mount, a device or a directory that does not answer when it is asked for is done without.
+    pub answer: Duration,
     /// Before file systems that could not be thawed are tried again; doubled each time, up to 32 times.
     pub retry: Duration,
 }
@@ -66,8 +70,12 @@ pub struct Patience {
 impl Patience {
     /// For guests.
     #[cfg(not(test))]
-    pub const USUAL: Self =
-        Self { stall: Duration::from_secs(2), settle: Duration::from_secs(5), retry: Duration::from_secs(10) };
+    pub const USUAL: Self = Self {
+        stall: Duration::from_secs(2),
+        settle: Duration::from_secs(5),
+        answer: Duration::from_secs(10),
+        retry: Duration::from_secs(10),
+    };
 }
 
 /// What all threads share.
@@ -80,6 +88,7 @@ pub struct Shared {
     pub store: Option<Store>,
     /// How long to wait for what.
     pub patience: Patience,
+    helpers: Arc<Helpers<Asked>>,
     config: Mutex<Arc<Config>>,
     state: Mutex<State>,
     /// Told of changes of the state; see [`Shared::change`].
@@ -135,12 +144,18 @@ impl Shared {
             kernel,
             store,
             patience,
+            helpers: Arc::default(),
             config: Mutex::new(Arc::new(config)),
             state: Mutex::new(state),
             changed: Condvar::new(),
             writing: Mutex::new(()),
             status: AtomicU8::new(Status::Thawed as u8),
         }
+    }
+
+    /// The kernel, asked with a limit for each answer, and for all, until `until`.
+    pub fn limited(&self, until: Option<Instant>) -> Limited {
+        Limited::new(Arc::clone(&self.kernel), Arc::clone(&self.helpers), self.patience.answer, until)
     }
 
     /// Takes the lock. Nothing that can block may be done while it is held.
@@ -210,6 +225,13 @@ impl State {
             Phase::Thawing => Status::Frozen,
             Phase::Stuck => Status::Error,
         }
+    }
+
+    /// How a thaw ended that the host has asked for and was not told the end of.
+    pub fn take_untold(&mut self) -> Option<Ended> {
+        let session = self.session.as_mut()?;
+        let untold = std::mem::take(&mut session.untold);
+        session.ended.clone().filter(|_| untold)
     }
 
     /// The stage to note in the plan; `None`: there is nothing to note.

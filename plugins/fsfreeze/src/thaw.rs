@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use guestd_sdk::{CommandError, LogLevel};
@@ -17,7 +18,7 @@ use crate::hooks::{self, Abort, Half, Hook};
 use crate::journal::{Lock, Notice, Record, RecordedHook, RecordedMount, Stage};
 use crate::kernel::Kernel;
 use crate::plan;
-use crate::plan::mountinfo::{DeviceId, Mount, escape};
+use crate::plan::mountinfo::{Mount, escape};
 use crate::session::{Cause, Ended, Failure, HalfRun, HookEntry, Progress, Session, Thawing};
 use crate::state::{Phase, Shared, State};
 use crate::stop_points::reach;
@@ -25,6 +26,9 @@ use crate::stop_points::reach;
 /// How often FITHAW is repeated on one file system. Kernels that count freezes need one thaw for each; the number
 /// only keeps this from going on for ever.
 const MOST_THAWS: usize = 1000;
+
+/// A thread of a thaw runs hooks and writes small files.
+const STACK: usize = 256 << 10;
 
 /// What a freeze holds on to until its end.
 type Rest = (Vec<Arc<OwnedFd>>, Option<Arc<Abort>>);
@@ -76,6 +80,15 @@ impl Shared {
         }
     }
 
+    /// Has another thread work on the thaw, so that the caller can stop waiting for it when it wants.
+    pub fn drive_elsewhere(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        let work = move || shared.drive();
+        if thread::Builder::new().name("fsfreeze-thaw".to_owned()).stack_size(STACK).spawn(work).is_err() {
+            self.drive();
+        }
+    }
+
     /// Waits until the thaw of the freeze with this number has ended, well or not. `None`: it has not by `until`.
     pub fn wait_thawed(&self, number: u64, until: Option<Instant>) -> Option<Ended> {
         let mut state = self.state();
@@ -107,7 +120,7 @@ impl Shared {
         let started = Instant::now();
         let progress = match mounted {
             Some(mounted) => thaw_fully(&*self.kernel, mounted.as_fd()),
-            None => thaw_by_number(&*self.kernel, mount.device, mount),
+            None => self.thaw_by_number(mount),
         };
         let took = started.elapsed();
         reach("thaw.after", index);
@@ -116,6 +129,17 @@ impl Shared {
                 (entry.progress, entry.thawing_took) = (progress, Some(took));
             }
         });
+    }
+
+    fn thaw_by_number(&self, mount: &Mount) -> Progress {
+        match plan::reopen(&self.limited(None), mount.device, &mount.point) {
+            Ok(Some(mounted)) => thaw_fully(&*self.kernel, mounted.as_fd()),
+            Ok(None) => Progress::Gone,
+            Err(reason) => {
+                self.warn(format_args!("failed to open {}: {reason}", mount.point.display()));
+                Progress::ThawFailed(Errno::IO)
+            }
+        }
     }
 
     fn run_thaw_half(&self, index: usize, hook: &Hook, limit: Duration) {
@@ -280,7 +304,8 @@ impl Session {
             (cause, tell) = (before.cause, true);
         }
         let (since, begun) = (SystemTime::now(), Instant::now());
-        self.thawing = Some(Thawing { cause, tell, since, begun, ending: false });
+        let found = self.under_way();
+        self.thawing = Some(Thawing { cause, tell, since, begun, ending: false, found });
     }
 
     fn take_locks(&mut self) -> [Option<Lock>; 2] {
@@ -297,7 +322,7 @@ impl Session {
             path: escape(&entry.hook.path),
             script: entry.hook.script,
             started: entry.started,
-            thawed: matches!(entry.thaw, HalfRun::Ended(..)),
+            thawed: matches!(entry.thaw, HalfRun::Ended(..) | HalfRun::Earlier),
         });
         let since_1970 = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Record {
@@ -362,12 +387,4 @@ pub fn thaw_fully(kernel: &dyn Kernel, mounted: BorrowedFd<'_>) -> Progress {
         }
     }
     if thawed { Progress::Thawed } else { Progress::Gone }
-}
-
-fn thaw_by_number(kernel: &dyn Kernel, device: DeviceId, mount: &Mount) -> Progress {
-    match plan::reopen(kernel, device, &mount.point) {
-        Ok(Some(mounted)) => thaw_fully(kernel, mounted.as_fd()),
-        Ok(None) => Progress::Gone,
-        Err(errno) => Progress::ThawFailed(errno),
-    }
 }

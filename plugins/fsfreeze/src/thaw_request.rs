@@ -1,12 +1,14 @@
 //! `guest-fsfreeze-thaw`: what it means depends on how far the freeze is.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use guestd_sdk::LogLevel;
 
-use crate::kernel::OpenError;
+use crate::limits::thaw_limit;
 use crate::plan;
+use crate::plan::mountinfo::Mount;
 use crate::session::{Cause, Ended, Failure, Progress};
 use crate::state::{Phase, Shared};
 use crate::thaw::{thaw_failure, thaw_fully};
@@ -14,21 +16,32 @@ use crate::thaw::{thaw_failure, thaw_fully};
 /// What a thaw finds to do.
 enum Found {
     Notice(String),
+    Untold(Ended),
     Nothing,
     Planning,
     Thaw(u64),
     UnderWay(u64),
 }
 
-/// Thaws for the host, and returns how many file systems were thawed. `deadline`: when the host stops waiting.
+/// Thaws for the host, and returns how many file systems were thawed. `deadline_ms`: how long the daemon waits, in
+/// milliseconds; 0: without limit.
 ///
 /// Fails, once, where the agent has thawed by itself before: the host must learn that its snapshot is suspect.
-pub fn thaw(shared: &Shared, deadline: Option<Instant>) -> Result<usize, Failure> {
+pub fn thaw(shared: &Arc<Shared>, deadline_ms: u32) -> Result<usize, Failure> {
+    let (config, hooks) = {
+        let state = shared.state();
+        let session = state.session.as_ref();
+        session.map_or((shared.config(), 0), |session| (Arc::clone(&session.config), session.hooks.len()))
+    };
+    let deadline = thaw_limit(&config, hooks, deadline_ms).map(|limit| Instant::now() + limit);
     loop {
         let found = shared.change(|state| {
             let number = state.session.as_ref().map_or(0, |session| session.number);
             match state.phase {
-                Phase::Thawed => state.notice.take().map_or(Found::Nothing, |notice| Found::Notice(notice.text)),
+                Phase::Thawed => match state.notice.take() {
+                    Some(notice) => Found::Notice(notice.text),
+                    None => state.take_untold().map_or(Found::Nothing, Found::Untold),
+                },
                 Phase::Planning => {
                     state.cancelled = Some(Cause::Host);
                     Found::Planning
@@ -46,25 +59,26 @@ pub fn thaw(shared: &Shared, deadline: Option<Instant>) -> Result<usize, Failure
                 }
                 return Err(Failure::new(text));
             }
-            Found::Nothing => return sweep(shared),
+            Found::Untold(ended) => return answer(shared, Some(ended)),
+            Found::Nothing => return sweep(shared, deadline),
             Found::Planning => return Ok(0),
             Found::Thaw(number) => {
                 let from = [Phase::Hooks, Phase::Freezing, Phase::Frozen, Phase::Stuck];
                 if !shared.begin_thaw(Cause::Host, &from) {
                     continue;
                 }
-                shared.drive();
+                shared.drive_elsewhere();
                 let ended = shared.wait_thawed(number, deadline);
                 // Begun when the lease was over, and ended only now: the host does not know of the first part.
                 if !has_news(shared) {
-                    return answer(ended);
+                    return answer(shared, ended);
                 }
             }
             Found::UnderWay(number) => {
                 let ended = shared.wait_thawed(number, deadline);
                 let failed = ended.as_ref().is_none_or(|ended| ended.failure.is_some());
                 if failed && !has_news(shared) {
-                    return answer(ended);
+                    return answer(shared, ended);
                 }
             }
         }
@@ -77,31 +91,27 @@ fn has_news(shared: &Shared) -> bool {
     state.phase == Phase::Thawed && state.notice.is_some()
 }
 
-fn answer(ended: Option<Ended>) -> Result<usize, Failure> {
+fn answer(shared: &Shared, ended: Option<Ended>) -> Result<usize, Failure> {
     match ended {
         Some(Ended { failure: Some(failure), .. }) => Err(failure),
         Some(Ended { count, .. }) => Ok(count),
-        None => Err(Failure::new("the thaw is not complete yet")),
+        None => {
+            // Whoever asks next, when it has ended, is told how many were thawed.
+            shared.change(|state| state.session.iter_mut().for_each(|session| session.untold = true));
+            Err(Failure::new("the thaw is not complete yet"))
+        }
     }
 }
 
 /// Thaws every local file system that is frozen, by whomever.
-fn sweep(shared: &Shared) -> Result<usize, Failure> {
-    let kernel = &*shared.kernel;
-    let mut superblocks = plan::freezable(kernel).map_err(|error| Failure::new(error.desc()))?;
-    superblocks.reverse();
+fn sweep(shared: &Shared, deadline: Option<Instant>) -> Result<usize, Failure> {
+    let log = |mount: &Mount, reason: &str| {
+        shared.daemon.log(LogLevel::Debug, format_args!("{} is not thawed: {reason}", mount.point.display()));
+    };
+    let opened = plan::freezable(&shared.limited(deadline), log).map_err(|error| Failure::new(error.desc()))?;
     let (mut count, mut failure) = (0, None);
-    for superblock in superblocks {
-        let Some(mount) = superblock.first() else { continue };
-        let mounted = match superblock.open(kernel) {
-            Ok(mounted) => mounted,
-            Err(OpenError::Unreachable) => continue,
-            Err(OpenError::Refused(errno)) => {
-                shared.daemon.log(LogLevel::Debug, format_args!("{} is not thawed: {errno}", mount.point.display()));
-                continue;
-            }
-        };
-        match thaw_fully(kernel, mounted.as_fd()) {
+    for (mount, mounted) in opened.iter().rev() {
+        match thaw_fully(&*shared.kernel, mounted.as_fd()) {
             Progress::Thawed => count += 1,
             Progress::ThawFailed(errno) => failure = failure.or(Some(thaw_failure(mount, errno))),
             _ => {}

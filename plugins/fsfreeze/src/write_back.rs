@@ -1,11 +1,14 @@
 //! Writing file systems back while nobody is halted, so that little is left to do when everybody is.
 
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::kernel::Kernel;
-use crate::plan::Target;
+use guestd_sdk::CommandError;
+
+use crate::kernel::limited::Limited;
+use crate::plan::mountinfo::Mount;
 
 /// What is less than this, in bytes, is left to the freeze, which takes some tenths of a second for it on a slow disk.
 const LITTLE: u64 = 32 << 20;
@@ -14,20 +17,25 @@ const LITTLE: u64 = 32 << 20;
 const LITTLE_EACH: u64 = 256 << 10;
 /// So many file systems are written back at a time: most of it is waiting for disks, and each thread has a stack.
 const AT_ONCE: usize = 8;
-/// A thread makes one system call after the other.
+/// A thread waits for one system call after the other.
 const STACK: usize = 64 << 10;
 
 /// Writes all of them back, several at a time, unless there is little to write. What cannot be is left to the freeze,
-/// which will tell.
-pub fn write_back(kernel: &dyn Kernel, targets: &[Target]) {
+/// which will tell; what does not come back is an error that names it.
+pub fn write_back(kernel: &Limited, targets: &[(Mount, Arc<OwnedFd>)]) -> Result<(), CommandError> {
     let little = LITTLE_EACH.saturating_mul(u64::try_from(targets.len()).unwrap_or(u64::MAX)).max(LITTLE);
-    if kernel.dirty().is_some_and(|bytes| bytes < little) {
-        return;
+    if kernel.kernel().dirty().is_some_and(|bytes| bytes < little) {
+        return Ok(());
     }
     let next = AtomicUsize::new(0);
+    let failure = Mutex::new(None);
     let work = || {
-        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let _ = kernel.sync(target.mounted.as_fd());
+        while let Some((mount, mounted)) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(no_answer) = kernel.sync(mount.device, mounted) {
+                let text = format!("failed to write {} back: {no_answer}", mount.point.display());
+                let error = crate::freeze::with_remedy(&text, &mount.point);
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
         }
     };
     thread::scope(|scope| {
@@ -40,4 +48,5 @@ pub fn write_back(kernel: &dyn Kernel, targets: &[Target]) {
         }
         work();
     });
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -54,18 +54,22 @@ impl Kernel for Linux {
         Some(device_id(info.device))
     }
 
+    fn canonical(&self, path: &Path) -> Option<PathBuf> {
+        fs::canonicalize(path).ok()
+    }
+
     /// The path is looked up without opening what it leads to, for that may by now be a device or a fifo. Only when
     /// it has turned out to be the mount, by the `mnt_id` of proc_pid_fdinfo(5), is it opened for good.
     fn open(&self, mount: &Mount) -> Result<OwnedFd, OpenError> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let found = rustix::fs::open(&mount.point, flags, Mode::empty()).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR => OpenError::Unreachable,
-            errno => OpenError::Refused(errno),
+            errno => OpenError::RefusedOnTheWay(errno),
         })?;
         if mount_id(&found).map_err(OpenError::Refused)? != mount.id {
             return Err(OpenError::Unreachable);
         }
-        open_found(&found).map(descriptors::out_of_the_way).map_err(OpenError::Refused)
+        open_found(&found).map(descriptors::out_of_the_way)
     }
 
     fn freeze(&self, mounted: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -100,19 +104,20 @@ fn device_id(number: u64) -> DeviceId {
 }
 
 /// Opens what an O_PATH descriptor stands for. A mount point is a directory, or in a container a regular file.
-fn open_found(found: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let stat = rustix::fs::statat(found, "", AtFlags::EMPTY_PATH)?;
+fn open_found(found: &OwnedFd) -> Result<OwnedFd, OpenError> {
+    let stat = rustix::fs::statat(found, "", AtFlags::EMPTY_PATH).map_err(OpenError::Refused)?;
     let flags = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY,
         FileType::RegularFile => OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
-        _ => return Err(Errno::NOTDIR),
+        _ => return Err(OpenError::NoFile),
     };
     let path = format!("/proc/self/fd/{}", found.as_raw_fd());
     // Reading nothing, the set changes no access time either way; the flag is refused to all but the owner.
-    match rustix::fs::open(&path, flags | OFlags::NOATIME, Mode::empty()) {
+    let opened = match rustix::fs::open(&path, flags | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => rustix::fs::open(&path, flags, Mode::empty()),
         result => result,
-    }
+    };
+    opened.map_err(OpenError::Refused)
 }
 
 fn mount_id(fd: &OwnedFd) -> Result<u32, Errno> {

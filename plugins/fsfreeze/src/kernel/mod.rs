@@ -2,6 +2,7 @@
 
 #[cfg(not(test))]
 mod descriptors;
+pub mod limited;
 #[cfg(not(test))]
 mod linux;
 #[cfg(not(test))]
@@ -10,7 +11,7 @@ mod memory;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -24,7 +25,11 @@ pub use linux::Linux;
 pub enum OpenError {
     /// Its path leads elsewhere: something is mounted over it, or it has gone.
     Unreachable,
-    /// The kernel refused.
+    /// What is seen of the file system there is a fifo, a socket or a device node, by which it cannot be frozen.
+    NoFile,
+    /// The kernel refused to follow the path to it.
+    RefusedOnTheWay(Errno),
+    /// The kernel refused to open it.
     Refused(Errno),
 }
 
@@ -42,6 +47,9 @@ pub trait Kernel: Send + Sync + 'static {
     /// The number of the file system that holds the file of a loop device, as stat(2) has it (LOOP_GET_STATUS64 of
     /// loop(4)); `name`: the device's in sysfs, as `loop0`. `None`: it cannot be asked.
     fn loop_holder(&self, name: &OsStr) -> Option<DeviceId>;
+
+    /// A path with all links followed. `None`: it leads nowhere.
+    fn canonical(&self, path: &Path) -> Option<PathBuf>;
 
     /// Opens a mount by its mount point and makes sure that it is that very mount. The descriptor is what the file
     /// system is frozen and thawed by, and keeps it from being unmounted.

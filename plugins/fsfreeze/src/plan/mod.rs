@@ -1,30 +1,40 @@
 //! Which file systems a freeze takes, in which order, and by which open descriptors; and why it takes no others.
 
 pub mod mountinfo;
+mod names;
 mod order;
 mod stacking;
+mod superblock;
 mod treatment;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use guestd_sdk::CommandError;
-use rustix::io::Errno;
 
 use crate::config::{Config, OnError, Rule};
-use crate::kernel::{Kernel, OpenError};
+use crate::kernel::Kernel;
+use crate::kernel::limited::Limited;
 use mountinfo::{DeviceId, Mount};
+use names::Names;
+use superblock::superblocks;
+pub use superblock::{Blocked, Superblock};
 use treatment::{Treatment, treatment};
+use tree::Tree;
 
 /// A file system that takes part, opened.
 pub struct Target {
-    /// Its first mount, by whose mount point it is known.
+    /// Its mounts are known by this one.
     pub mount: Mount,
     /// What to freeze and thaw it by.
     pub mounted: OwnedFd,
+    /// Whether it is written back and no more, as its type knows no freezing.
+    pub only_sync: bool,
+    /// Whether it is, or may be, written through another that takes part: once that is frozen, nothing can be written back.
+    pub lies_on_another: bool,
 }
 
 /// A mount that does not take part.
@@ -42,90 +52,89 @@ pub struct Left {
 pub struct Plan {
     /// What to freeze, in this order.
     pub targets: Vec<Target>,
-    /// What to write back beforehand.
-    pub synced: Vec<Target>,
     /// All other mounts, in the order of the table.
     pub left: Vec<Left>,
+    /// What the request names and is no mount point.
+    pub unknown: Vec<String>,
 }
 
-/// A file system with all its mounts.
-pub struct Superblock {
-    mounts: Vec<Mount>,
-}
-
-impl Superblock {
-    /// The mount by whose mount point it is known.
-    pub fn first(&self) -> Option<&Mount> {
-        self.mounts.first()
-    }
-
-    /// Opens it by the first of its mounts that can be opened; the error is the first that is not
-    /// [`OpenError::Unreachable`].
-    pub fn open(&self, kernel: &dyn Kernel) -> Result<OwnedFd, OpenError> {
-        open(kernel, &self.mounts)
-    }
-}
-
-/// Makes the plan. `names`, where given, are the mount points to freeze; they must equal those of the table to the
-/// byte, and of a file system that is mounted more than once only the first counts, as for qemu-ga.
+/// Makes the plan. `names`, where given, are the mount points to freeze: any mount point of a file system selects it.
 ///
 /// Fails with qemu-ga's words where a file system cannot be opened and the configuration does not say to skip it.
-pub fn make(kernel: &dyn Kernel, config: &Config, names: Option<&[&str]>) -> Result<Plan, CommandError> {
-    let mounts = read(kernel)?;
-    let mut plan = Plan::default();
+pub fn make(kernel: &Limited, config: &Config, names: Option<&[String]>) -> Result<Plan, CommandError> {
+    let mounts = read(kernel.kernel())?;
+    let tree = Tree::new(&mounts);
+    let names = names.map(Names::new);
+    let unknown = names.as_ref().map_or_else(Vec::new, |names| names.unknown(&mounts));
+    let mut plan = Plan { unknown, ..Plan::default() };
     let mut wanted = Vec::new();
     for superblock in superblocks(&mounts) {
-        match chosen(&superblock, config, names) {
+        match chosen(&superblock, config, names.as_ref()) {
             Ok(treatment) => wanted.push((treatment, superblock)),
             Err(reason) => plan.leave(superblock, reason, false),
         }
     }
     wanted.reverse();
-    sort(&mut wanted, &mounts, kernel);
-    for (treatment, superblock) in wanted {
-        match (superblock.open(kernel), treatment) {
-            (Ok(mounted), _) => {
-                let target = plan.take(superblock, mounted);
-                if treatment == Treatment::Sync { &mut plan.synced } else { &mut plan.targets }.extend(target);
+    for (superblock, treatment, lies_on_another) in sort(wanted, &mounts, kernel) {
+        match superblock.open(kernel, &tree) {
+            Ok(mounted) => {
+                let only_sync = treatment == Treatment::Sync;
+                plan.targets.extend(superblock.known_by().cloned().map(|mount| Target {
+                    mount,
+                    mounted,
+                    only_sync,
+                    lies_on_another,
+                }));
+                plan.leave_aliases(superblock);
             }
-            (Err(OpenError::Unreachable), _) => {
-                plan.leave(superblock, "mounted over, and reachable nowhere else".to_owned(), true);
+            Err(Blocked::Unreachable(reason)) => plan.leave(superblock, reason, true),
+            Err(Blocked::Failed(reason)) if config.on_error == OnError::Fail => {
+                let point = superblock.known_by().map(|mount| mount.point.clone()).unwrap_or_default();
+                return Err(crate::freeze::with_remedy(
+                    &format!("failed to open {}: {reason}", point.display()),
+                    &point,
+                ));
             }
-            (Err(OpenError::Refused(errno)), Treatment::Freeze) if config.on_error == OnError::Fail => {
-                let point = superblock.first().map(|mount| mount.point.display().to_string());
-                return Err(CommandError::os(format!("failed to open {}", point.unwrap_or_default()), &errno.into()));
-            }
-            (Err(OpenError::Refused(errno)), _) => {
-                let reason = CommandError::os("failed to open", &errno.into()).desc().to_owned();
-                plan.leave(superblock, reason, true);
-            }
+            Err(Blocked::Failed(reason)) => plan.leave(superblock, format!("failed to open: {reason}"), true),
         }
     }
     Ok(plan)
 }
 
-/// All file systems that could be frozen, in the order in which they would be, for a thaw that knows of no plan.
-pub fn freezable(kernel: &dyn Kernel) -> Result<Vec<Superblock>, CommandError> {
-    let mounts = read(kernel)?;
+/// All file systems that could be frozen, opened, in the order in which they would be, for a thaw that knows of no plan; of
+/// each that cannot be opened the reason is told.
+pub fn freezable(kernel: &Limited, mut told: impl FnMut(&Mount, &str)) -> Result<Vec<(Mount, OwnedFd)>, CommandError> {
+    let mounts = read(kernel.kernel())?;
+    let tree = Tree::new(&mounts);
     let mut found: Vec<_> =
         superblocks(&mounts).into_iter().map(|superblock| (treatment_of(&superblock), superblock)).collect();
     found.retain(|(treatment, _)| *treatment == Treatment::Freeze);
     found.reverse();
-    sort(&mut found, &mounts, kernel);
-    Ok(found.into_iter().map(|(_, superblock)| superblock).collect())
+    let mut opened = Vec::with_capacity(found.len());
+    for (superblock, ..) in sort(found, &mounts, kernel) {
+        let Some(mount) = superblock.known_by() else { continue };
+        match superblock.open(kernel, &tree) {
+            Ok(mounted) => opened.push((mount.clone(), mounted)),
+            Err(Blocked::Unreachable(reason) | Blocked::Failed(reason)) => told(mount, &reason),
+        }
+    }
+    Ok(opened)
 }
 
 /// Opens a superblock by any mount that leads to it, the one at `point` first. `None`: it is mounted nowhere that
 /// this process can see.
-pub fn reopen(kernel: &dyn Kernel, device: DeviceId, point: &Path) -> Result<Option<OwnedFd>, Errno> {
-    let text = kernel.mountinfo().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    let mut mounts = mountinfo::parse(&text);
-    mounts.retain(|mount| mount.device == device);
-    mounts.sort_by_key(|mount| mount.point != point);
-    match open(kernel, &mounts) {
+pub fn reopen(kernel: &Limited, device: DeviceId, point: &Path) -> Result<Option<OwnedFd>, String> {
+    let mounts = read(kernel.kernel()).map_err(|error| error.desc().to_owned())?;
+    let tree = Tree::new(&mounts);
+    let Some(mut superblock) = superblocks(&mounts).into_iter().find(|superblock| superblock.device() == Some(device))
+    else {
+        return Ok(None);
+    };
+    superblock.prefer(point);
+    match superblock.open(kernel, &tree) {
         Ok(mounted) => Ok(Some(mounted)),
-        Err(OpenError::Unreachable) => Ok(None),
-        Err(OpenError::Refused(errno)) => Err(errno),
+        Err(Blocked::Unreachable(_)) => Ok(None),
+        Err(Blocked::Failed(reason)) => Err(reason),
     }
 }
 
@@ -134,81 +143,60 @@ fn read(kernel: &dyn Kernel) -> Result<Vec<Mount>, CommandError> {
     Ok(mountinfo::parse(&kernel.mountinfo().map_err(context)?))
 }
 
-/// Groups mounts by superblock, in the order of their first mounts.
-fn superblocks(mounts: &[Mount]) -> Vec<Superblock> {
-    let mut places = BTreeMap::new();
-    let mut found: Vec<Superblock> = Vec::new();
-    for mount in mounts {
-        let place = *places.entry(mount.device).or_insert(found.len());
-        match found.get_mut(place) {
-            Some(superblock) => superblock.mounts.push(mount.clone()),
-            None => found.push(Superblock { mounts: vec![mount.clone()] }),
-        }
-    }
-    found
-}
-
 fn treatment_of(superblock: &Superblock) -> Treatment {
-    superblock.first().map_or(Treatment::Leave("not mounted"), treatment)
+    superblock.known_by().map_or(Treatment::Leave("not mounted"), treatment)
 }
 
 /// Whether a file system takes part, and how; else why not.
-fn chosen(superblock: &Superblock, config: &Config, names: Option<&[&str]>) -> Result<Treatment, String> {
+fn chosen(superblock: &Superblock, config: &Config, names: Option<&Names>) -> Result<Treatment, String> {
     let treatment = treatment_of(superblock);
     if let Treatment::Leave(reason) = treatment {
         return Err(reason.to_owned());
     }
-    let Some(first) = superblock.first() else { return Err("not mounted".to_owned()) };
-    if let Some(names) = names
-        && !names.iter().any(|name| name.as_bytes() == first.point.as_os_str().as_bytes())
-    {
+    if names.is_some_and(|names| !superblock.mounts().iter().any(|mount| names.contain(&mount.point))) {
         return Err("not named by the request".to_owned());
     }
-    match config.rule_against(&first.point) {
+    let points = superblock.mounts().iter().map(|mount| mount.point.as_path());
+    match config.rule_against(points) {
         None => Ok(treatment),
         Some(Rule::NotIncluded) => Err("matches no pattern of `include`".to_owned()),
         Some(Rule::Excluded(pattern)) => Err(format!("excluded by the pattern {pattern:?}")),
     }
 }
 
-fn sort(wanted: &mut [(Treatment, Superblock)], mounts: &[Mount], kernel: &dyn Kernel) {
-    let device = |superblock: &Superblock| superblock.first().map(|mount| mount.device);
-    let devices: Vec<DeviceId> = wanted.iter().filter_map(|(_, superblock)| device(superblock)).collect();
-    let ordered = order::order(&devices, &stacking::stacking(mounts, kernel));
-    let places: BTreeMap<DeviceId, usize> = ordered.into_iter().enumerate().map(|(at, device)| (device, at)).collect();
-    wanted.sort_by_key(|(_, superblock)| device(superblock).and_then(|device| places.get(&device).copied()));
-}
-
-fn open(kernel: &dyn Kernel, mounts: &[Mount]) -> Result<OwnedFd, OpenError> {
-    let mut error = OpenError::Unreachable;
-    for mount in mounts {
-        match kernel.open(mount) {
-            Ok(mounted) => return Ok(mounted),
-            Err(other) if error == OpenError::Unreachable => error = other,
-            Err(_) => {}
-        }
-    }
-    Err(error)
+/// Puts file systems into their order, and says of each whether it lies on another of them. What is only written back comes
+/// first: through which devices is not known of all of it.
+fn sort(
+    wanted: Vec<(Treatment, Superblock)>,
+    mounts: &[Mount],
+    kernel: &Limited,
+) -> Vec<(Superblock, Treatment, bool)> {
+    let devices: Vec<DeviceId> = wanted.iter().filter_map(|(_, superblock)| superblock.device()).collect();
+    let ordered = order::order(&devices, &stacking::stacking(mounts, &kernel.in_one_turn()));
+    let places: BTreeMap<DeviceId, (usize, bool)> =
+        ordered.into_iter().enumerate().map(|(at, (device, on_another))| (device, (at, on_another))).collect();
+    let place = |superblock: &Superblock| superblock.device().and_then(|device| places.get(&device)).copied();
+    let mut sorted: Vec<_> = wanted
+        .into_iter()
+        .map(|(treatment, superblock)| {
+            let (at, on_another) = place(&superblock).unwrap_or_default();
+            ((treatment != Treatment::Sync, at), (superblock, treatment, on_another))
+        })
+        .collect();
+    sorted.sort_by_key(|(place, _)| *place);
+    sorted.into_iter().map(|(_, found)| found).collect()
 }
 
 impl Plan {
-    fn take(&mut self, superblock: Superblock, mounted: OwnedFd) -> Option<Target> {
-        let mut mounts = superblock.mounts.into_iter();
-        let mount = mounts.next()?;
-        self.leave_aliases(&mount.point, mounts);
-        Some(Target { mount, mounted })
-    }
-
     fn leave(&mut self, superblock: Superblock, reason: String, suspect: bool) {
-        let mut mounts = superblock.mounts.into_iter();
-        if let Some(mount) = mounts.next() {
-            self.leave_aliases(&mount.point, mounts);
-            self.left.push(Left { mount, reason, suspect });
-        }
+        self.left.extend(superblock.known_by().cloned().map(|mount| Left { mount, reason, suspect }));
+        self.leave_aliases(superblock);
     }
 
-    fn leave_aliases(&mut self, first: &Path, others: impl Iterator<Item = Mount>) {
-        let reason = format!("the same file system as {}", first.display());
+    fn leave_aliases(&mut self, superblock: Superblock) {
+        let Some(first) = superblock.known_by() else { return };
+        let reason = format!("the same file system as {}", first.point.display());
+        let others = superblock.mounts().iter().skip(1).cloned();
         self.left.extend(others.map(|mount| Left { mount, reason: reason.clone(), suspect: false }));
     }
 }

@@ -36,6 +36,8 @@ impl FromStr for DeviceId {
 pub struct Mount {
     /// Tells this mount from all others that exist now.
     pub id: u32,
+    /// The mount that it is mounted on.
+    pub parent: u32,
     /// The superblock.
     pub device: DeviceId,
     /// The directory, or file, of the file system that is seen at the mount point.
@@ -46,15 +48,21 @@ pub struct Mount {
     pub fstype: String,
     /// What was mounted: a device, or anything else.
     pub source: OsString,
-    /// The superblock's options.
+    /// The superblock's options, with the kernel's escapes: a comma in a value is one of them.
     pub options: Vec<u8>,
 }
 
 impl Mount {
-    /// The value of a superblock option, as of `upperdir` in `rw,upperdir=/a`, without its escapes.
-    pub fn option(&self, key: &str) -> Option<Vec<u8>> {
-        let option = |text: &[u8]| Some(text.strip_prefix(key.as_bytes())?.strip_prefix(b"=")?.to_vec());
-        self.options.split(|byte| *byte == b',').find_map(option)
+    /// The values of a superblock option, such as of `upperdir` in `rw,upperdir=/a`, without their escapes. An option may come
+    /// more than once, such as an overlay's `lowerdir+`.
+    pub fn options<'m>(&'m self, key: &'m str) -> impl Iterator<Item = Vec<u8>> + 'm {
+        let value = move |text: &[u8]| Some(unescape(text.strip_prefix(key.as_bytes())?.strip_prefix(b"=")?));
+        self.options.split(|byte| *byte == b',').filter_map(value)
+    }
+
+    /// Whether nothing can be written to the file system through any mount of it.
+    pub fn is_read_only(&self) -> bool {
+        self.options.split(|byte| *byte == b',').any(|option| option == b"ro")
     }
 }
 
@@ -67,7 +75,7 @@ fn line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let mut field = || fields.next();
     let id = number(field()?)?;
-    let _parent = field()?;
+    let parent = number(field()?)?;
     let device = std::str::from_utf8(field()?).ok()?.parse().ok()?;
     let root = path(field()?);
     let point = path(field()?);
@@ -76,8 +84,8 @@ fn line(line: &[u8]) -> Option<Mount> {
     while field()? != b"-" {}
     let fstype = String::from_utf8_lossy(&unescape(field()?)).into_owned();
     let source = OsString::from_vec(unescape(field()?));
-    let options = unescape(field()?);
-    Some(Mount { id, device, root, point, fstype, source, options })
+    let options = field()?.to_vec();
+    Some(Mount { id, parent, device, root, point, fstype, source, options })
 }
 
 fn number(field: &[u8]) -> Option<u32> {
@@ -129,7 +137,7 @@ mod tests {
 28 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro
 40 28 7:3 / /mnt/a\\040b\\011c\\012d\\134e rw - xfs /dev/loop3 rw,attr2
 41 28 0:40 /@home /home rw,relatime shared:9 master:3 propagate_from:2 unbindable - btrfs /dev/vdb rw,space_cache=v2
-43 28 0:42 / /odd rw - fuse.x\\134y a\\040b rw,upperdir=/u\\040p,lowerdir=/l1:/l2
+43 28 0:42 / /odd rw - fuse.x\\134y a\\040b rw,upperdir=/u\\040p\\054q,lowerdir+=/l1,lowerdir+=/l2
 44 28 7:9 / /\xc3\xa9\xff rw - ext4 /dev/loop9 rw
 garbage
 45 28 7:x / /bad rw - ext4 /dev/loop9 rw
@@ -147,8 +155,10 @@ garbage
         assert_eq!((mounts[3].fstype.as_str(), mounts[3].id), ("btrfs", 41));
         assert_eq!(mounts[4].fstype, "fuse.x\\y");
         assert_eq!(mounts[4].source, "a b");
-        assert_eq!(mounts[4].option("upperdir").as_deref(), Some(b"/u p".as_slice()));
-        assert_eq!(mounts[4].option("lower"), None);
+        assert_eq!(mounts[4].options("upperdir").collect::<Vec<_>>(), [b"/u p,q"]);
+        assert_eq!(mounts[4].options("lowerdir+").collect::<Vec<_>>(), [b"/l1", b"/l2"]);
+        assert_eq!(mounts[4].options("lower").count(), 0);
+        assert!(mounts.iter().all(|mount| !mount.is_read_only()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::mountinfo::Mount;
 pub enum Treatment {
     /// It is frozen, if the kernel can.
     Freeze,
-    /// It is written back to its devices beforehand, which is all that the kernel offers for it.
+    /// It is written back to its devices, which is all that the kernel offers for it.
     Sync,
     /// It is left alone, for this reason.
     Leave(&'static str),
@@ -21,6 +21,12 @@ const DEVICE_BACKED: [&str; 2] = ["btrfs", "bcachefs"];
 const NETWORK: [&str; 14] = [
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "9p", "virtiofs", "afs", "coda", "ncpfs", "lustre", "gpfs", "pvfs2",
 ];
+
+/// Whether another machine, or a process, answers what is asked of a file system of this type, if it lives.
+pub fn has_server(fstype: &str) -> bool {
+    let family = fstype.split_once('.').map_or(fstype, |(family, _)| family);
+    NETWORK.contains(&fstype) || matches!(family, "fuse" | "fuseblk" | "autofs")
+}
 
 /// The treatment of a mount's file system. The rule for what has no device is qemu-ga's: it is no local file system.
 pub fn treatment(mount: &Mount) -> Treatment {

@@ -1,10 +1,12 @@
 //! What the commands answer, and in which order file systems are frozen and thawed.
 
+use std::time::Duration;
+
 use guestd_sdk::LogLevel;
 use rustix::io::Errno;
 use serde_json::json;
 
-use super::fake::{World, call, eventually, freeze, freeze_list, mount_of, report, status, thaw};
+use super::fake::{World, call, eventually, freeze, freeze_in_background, freeze_list, mount_of, report, status, thaw};
 use crate::kernel::OpenError;
 
 #[test]
@@ -23,20 +25,51 @@ fn all_local_file_systems_are_frozen_in_reverse_mount_order_and_thawed_in_revers
 }
 
 #[test]
-fn a_list_names_first_mount_points_to_the_byte() {
+fn a_list_names_mount_points_of_any_kind_and_each_file_system_counts_once() {
     let world = World::new();
     world.kernel.mount("7:1", "/bind", "ext4");
     world.kernel.mount("7:5", "/\u{e9}\\040x", "ext4");
     let kit = world.start();
-    for name in ["/a/", "/./a", "/bind", "/tmp", "a", "", "/A"] {
+    for name in ["/./a", "/tmp", "a", "", "/A", "/a/b"] {
         assert_eq!(freeze_list(&kit, &[name]), Ok(json!(0)), "{name}");
         assert_eq!((status(&kit).as_str(), kit.frozen()), ("thawed", false), "{name}");
     }
     assert_eq!(freeze_list(&kit, &[]), Ok(json!(0)));
     assert!(world.kernel.calls().is_empty());
-    assert_eq!(freeze_list(&kit, &["/a", "/nonexistent", "/a", "/\u{e9} x"]), Ok(json!(2)));
-    assert_eq!(world.kernel.frozen(), ["7:1", "7:5"]);
-    assert_eq!(thaw(&kit), Ok(json!(2)));
+    for names in [["/a"].as_slice(), &["/bind"], &["/a/", "//bind//", "/a"], &["//a"]] {
+        assert_eq!(freeze_list(&kit, names), Ok(json!(1)), "{names:?}");
+        assert_eq!(world.kernel.frozen(), ["7:1"], "{names:?}");
+        assert_eq!(thaw(&kit), Ok(json!(1)));
+    }
+    assert_eq!(freeze_list(&kit, &["/a", "/nonexistent", "/a", "/\u{e9} x", "/"]), Ok(json!(3)));
+    assert_eq!(world.kernel.frozen(), ["7:1", "7:5", "8:1"]);
+    assert_eq!(thaw(&kit), Ok(json!(3)));
+}
+
+#[test]
+fn a_name_that_is_no_mount_point_is_in_the_log_and_in_the_report() {
+    let world = World::new();
+    let kit = world.start();
+    assert_eq!(freeze_list(&kit, &["/a/", "/nonexistent/", "/tmp", "b"]), Ok(json!(1)));
+    assert_eq!(report(&kit)["freeze"]["no-mountpoints"], json!(["/nonexistent/", "b"]));
+    let line = "\"/nonexistent/\" is not a mount point: the request names it in vain".to_owned();
+    assert!(kit.log().contains(&(LogLevel::Warn, line)));
+    thaw(&kit).unwrap();
+    assert_eq!(freeze(&kit), Ok(json!(3)));
+    assert!(report(&kit)["freeze"].get("no-mountpoints").is_none());
+}
+
+#[test]
+fn a_file_system_that_is_mounted_as_the_root_is_known_as_the_root() {
+    let world = World::with(json!({"exclude": ["/sysroot"]}));
+    world.kernel.unmount_all();
+    world.kernel.mount("8:4", "/sysroot", "xfs");
+    world.kernel.mount("8:4", "/", "xfs");
+    world.kernel.mount("8:4", "/var", "xfs");
+    let kit = world.start();
+    assert_eq!(freeze_list(&kit, &["/"]), Ok(json!(1)));
+    assert_eq!(mount_of(&report(&kit), "/")["outcome"], "frozen");
+    assert_eq!(mount_of(&report(&kit), "/sysroot")["reason"], "the same file system as /");
 }
 
 #[test]
@@ -80,7 +113,7 @@ fn what_cannot_freeze_is_passed_over_and_what_others_froze_is_thawed() {
     let kit = world.start();
     assert_eq!(freeze(&kit), Ok(json!(1)));
     let report = report(&kit);
-    assert_eq!(mount_of(&report, "/")["outcome"], "not-freezable");
+    assert_eq!(mount_of(&report, "/")["outcome"], "synced");
     assert_eq!(mount_of(&report, "/a")["outcome"], "already-frozen");
     assert_eq!(mount_of(&report, "/b")["outcome"], "frozen");
     assert_eq!(mount_of(&report, "/tmp")["reason"], "no local block device");
@@ -109,17 +142,23 @@ fn a_thaw_leaves_alone_what_others_froze_outside_of_the_plan() {
     assert_eq!(world.kernel.frozen(), ["7:1"]);
 }
 
+fn with_remedy(text: &str, point: &str) -> String {
+    format!("{text}; exclude = [\"{point}\"] or on-error = \"skip\" in [plugins.fsfreeze] freezes all others")
+}
+
 #[test]
 fn one_failure_thaws_everything_and_is_told_in_qemu_gas_words() {
     let world = World::new();
     world.kernel.fail_freeze("8:1", Errno::IO);
     let kit = world.start();
-    assert_eq!(freeze(&kit), Err("failed to freeze /: Input/output error".to_owned()));
+    assert_eq!(freeze(&kit), Err(with_remedy("failed to freeze /: Input/output error", "/")));
     assert_eq!(world.kernel.calls(), ["freeze 7:2", "freeze 7:1", "freeze 8:1", "thaw 7:1", "thaw 7:2"]);
     assert_eq!((status(&kit).as_str(), kit.frozen()), ("thawed", false));
     let report = report(&kit);
     assert_eq!(mount_of(&report, "/")["errno"], json!(5));
     assert_eq!(mount_of(&report, "/")["reason"], "failed to freeze: Input/output error");
+    let remedy = mount_of(&report, "/")["remedy"].as_str().unwrap().to_owned();
+    assert!(remedy.starts_with("exclude = [\"/\"] or on-error = \"skip\""), "{remedy}");
     assert_eq!(mount_of(&report, "/a")["outcome"], "thawed");
     assert_eq!(report["freeze"]["thaw"]["cause"], "freeze-failed");
     assert_eq!(thaw(&kit), Ok(json!(0)), "the host was told already");
@@ -145,7 +184,7 @@ fn what_cannot_be_opened_fails_before_anything_is_done() {
     let world = World::new();
     world.kernel.fail_open("/a", OpenError::Refused(Errno::ACCESS));
     let kit = world.start();
-    assert_eq!(freeze(&kit), Err("failed to open /a: Permission denied".to_owned()));
+    assert_eq!(freeze(&kit), Err(with_remedy("failed to open /a: Permission denied", "/a")));
     assert!(world.kernel.calls().is_empty());
     assert_eq!((status(&kit).as_str(), kit.frozen()), ("thawed", false));
     assert_eq!(freeze_list(&kit, &["/b"]), Ok(json!(1)), "and the next freeze works");
@@ -185,13 +224,181 @@ fn patterns_choose_by_the_first_mount_point() {
 }
 
 #[test]
-fn zfs_is_written_back_and_never_counted() {
+fn zfs_is_written_back_before_the_first_freeze_and_never_counted() {
     let world = World::new();
+    world.kernel.set_dirty(0);
     world.kernel.mount_with("0:50", "/tank", "zfs", "tank", "rw");
+    world.kernel.hang("freeze", "7:2");
+    let kit = world.start();
+    let freezing = freeze_in_background(&kit, 0);
+    eventually("the first freeze", || world.kernel.has_called("freeze 7:2"));
+    assert_eq!(world.kernel.synced(), ["0:50"]);
+    world.kernel.release("freeze", "7:2");
+    assert_eq!(freezing.join().unwrap(), Ok(json!(3)));
+    assert_eq!(mount_of(&report(&kit), "/tank")["outcome"], "synced");
+    assert_eq!(world.kernel.synced(), ["0:50"]);
+}
+
+/// A guest with an EFI partition, which cannot be frozen, and a squashfs, to which nobody can write.
+fn with_vfat() -> World {
+    let world = World::new();
+    world.kernel.set_dirty(0);
+    for (device, point, fstype, options) in [("8:15", "/boot/efi", "vfat", "rw"), ("7:9", "/snap/x", "squashfs", "ro")]
+    {
+        world.kernel.mount_with(device, point, fstype, "none", options);
+        world.kernel.fail_freeze(device, Errno::OPNOTSUPP);
+    }
+    world
+}
+
+#[test]
+fn what_cannot_be_frozen_is_written_back_when_all_others_are_frozen() {
+    let world = with_vfat();
+    world.kernel.hang("freeze", "8:1");
+    let kit = world.start();
+    let freezing = freeze_in_background(&kit, 0);
+    eventually("the last freeze", || world.kernel.has_called("freeze 8:1"));
+    assert!(world.kernel.synced().is_empty());
+    world.kernel.release("freeze", "8:1");
+    assert_eq!(freezing.join().unwrap(), Ok(json!(3)));
+    assert_eq!(world.kernel.synced(), ["8:15"]);
+    let report = report(&kit);
+    assert_eq!(mount_of(&report, "/boot/efi")["outcome"], "synced");
+    assert_eq!(mount_of(&report, "/snap/x")["outcome"], "not-freezable");
+    assert_eq!(thaw(&kit), Ok(json!(3)));
+}
+
+#[test]
+fn what_fails_to_be_written_back_fails_the_freeze_or_is_skipped() {
+    let mut world = with_vfat();
+    world.kernel.fail_sync("8:15", Errno::IO);
+    let error = with_remedy("failed to write back /boot/efi: Input/output error", "/boot/efi");
+    assert_eq!(freeze(&world.start()), Err(error));
+    assert!(world.kernel.frozen().is_empty());
+    world.config = json!({"on-error": "skip"});
     let kit = world.start();
     assert_eq!(freeze(&kit), Ok(json!(3)));
-    assert_eq!(world.kernel.synced(), ["0:50", "7:1", "7:2", "8:1"]);
-    assert_eq!(mount_of(&report(&kit), "/tank")["outcome"], "synced");
+    assert_eq!(mount_of(&report(&kit), "/boot/efi")["outcome"], "failed");
+}
+
+#[test]
+fn writing_back_that_hangs_is_named_at_the_deadline_and_all_else_is_thawed() {
+    let world = with_vfat().impatient();
+    world.kernel.hang("sync", "8:15");
+    let kit = world.start();
+    let error = kit.call_raw("guest-fsfreeze-freeze", "{}", 3000).unwrap_err();
+    assert!(error.desc().starts_with("not frozen within 2.7 s (/boot/efi had not answered)"), "{}", error.desc());
+    eventually("the others are thawed", || world.kernel.frozen().is_empty());
+    world.kernel.release("sync", "8:15");
+    eventually("all is over", || !kit.frozen());
+    assert_eq!(thaw(&kit), Ok(json!(0)), "the host was told already");
+    assert_eq!(freeze(&kit), Ok(json!(3)));
+}
+
+#[test]
+fn a_mount_that_does_not_answer_is_named_and_nothing_stays_locked() {
+    let mut world = World::new();
+    world.patience.answer = Duration::from_millis(200);
+    world.kernel.hang("open", "7:1");
+    let kit = world.start();
+    let error = freeze(&kit).unwrap_err();
+    assert!(error.starts_with("failed to open /a: no answer within 0.2 s; exclude = "), "{error}");
+    assert_eq!((status(&kit).as_str(), kit.frozen()), ("thawed", false));
+    // It is not asked again, and holds up nobody.
+    assert!(freeze(&kit).unwrap_err().starts_with("failed to open /a: no answer since an earlier request"));
+    world.kernel.frozen_by_others("7:2", 1);
+    assert_eq!(thaw(&kit), Ok(json!(1)));
+    assert_eq!(freeze_list(&kit, &["/b"]), Ok(json!(1)));
+    thaw(&kit).unwrap();
+    let lock = std::fs::File::open(world.plan_file().with_file_name("fstrim.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    drop(lock);
+    world.kernel.release("open", "7:1");
+    eventually("it is asked again", || freeze(&kit) == Ok(json!(3)));
+}
+
+#[test]
+fn a_mount_that_does_not_answer_is_left_out_with_on_error_skip() {
+    let mut world = World::with(json!({"on-error": "skip"}));
+    world.patience.answer = Duration::from_millis(200);
+    world.kernel.hang("open", "7:1");
+    let kit = world.start();
+    assert_eq!(freeze(&kit), Ok(json!(2)));
+    assert_eq!(mount_of(&report(&kit), "/a")["reason"], "failed to open: no answer within 0.2 s");
+    world.kernel.release("open", "7:1");
+}
+
+#[test]
+fn a_dead_mount_over_the_way_is_not_asked_and_the_mount_below_is_left_out() {
+    let world = World::new();
+    world.kernel.unmount_all();
+    world.kernel.set_mountinfo(
+        "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n21 20 8:2 / /w/top/mid rw - ext4 /dev/sda2 rw\n\
+         22 20 0:50 / /w/top rw - fuse.x x rw\n",
+    );
+    world.kernel.hang("open", "8:2");
+    let kit = world.start();
+    assert_eq!(freeze(&kit), Ok(json!(1)));
+    assert_eq!(mount_of(&report(&kit), "/w/top/mid")["reason"], "mounted over, and reachable nowhere else");
+    assert!(kit.log().iter().any(|(level, line)| *level == LogLevel::Warn && line.contains("/w/top/mid")));
+}
+
+#[test]
+fn a_mount_on_a_server_that_has_ended_is_left_out_with_a_warning() {
+    for errno in [Errno::NOTCONN, Errno::STALE, Errno::ACCESS] {
+        let world = World::new();
+        world.kernel.mount("0:50", "/net", "nfs4");
+        world.kernel.mount("8:9", "/net/disk", "ext4");
+        world.kernel.fail_open("/net/disk", OpenError::RefusedOnTheWay(errno));
+        let kit = world.start();
+        assert_eq!(freeze(&kit), Ok(json!(3)));
+        let reason = mount_of(&report(&kit), "/net/disk")["reason"].as_str().unwrap().to_owned();
+        assert!(reason.starts_with("reachable only through /net (nfs4): "), "{reason}");
+        assert!(kit.log().iter().any(|(level, line)| *level == LogLevel::Warn && line.contains("/net/disk")));
+        // Without a server on the way it is a failure like any other.
+        world.kernel.fail_open("/a", OpenError::RefusedOnTheWay(errno));
+        thaw(&kit).unwrap();
+        assert!(freeze(&kit).unwrap_err().starts_with("failed to open /a: "));
+    }
+}
+
+#[test]
+fn what_is_mounted_as_no_file_or_directory_only_is_left_out_with_a_warning() {
+    let world = World::new();
+    world.kernel.fail_open("/a", OpenError::NoFile);
+    let kit = world.start();
+    assert_eq!(freeze(&kit), Ok(json!(2)));
+    assert_eq!(mount_of(&report(&kit), "/a")["reason"], "mounted only as a fifo, a socket or a device node");
+    assert!(kit.log().iter().any(|(level, line)| *level == LogLevel::Warn && line.contains("/a (ext4)")));
+    thaw(&kit).unwrap();
+    world.kernel.mount("7:1", "/another", "ext4");
+    assert_eq!(freeze(&kit), Ok(json!(3)));
+}
+
+#[test]
+fn a_freeze_that_hangs_in_the_kernel_is_answered_in_time_and_names_the_file_system() {
+    let world = World::new().impatient();
+    world.kernel.hang("freeze", "7:1");
+    let kit = world.start();
+    let error = kit.call_raw("guest-fsfreeze-freeze", "{}", 3000).unwrap_err();
+    assert!(error.desc().starts_with("not frozen within 2.7 s (/a had not answered); "), "{}", error.desc());
+    eventually("the others are thawed", || world.kernel.frozen().is_empty());
+    let error = kit.call_raw("guest-fsfreeze-thaw", "{}", 100).unwrap_err();
+    assert_eq!(error.desc(), "the thaw is not complete yet");
+    world.kernel.release("freeze", "7:1");
+    eventually("all is thawed", || !kit.frozen());
+}
+
+#[test]
+fn a_second_freeze_while_one_is_being_planned_is_refused() {
+    let world = World::new();
+    world.kernel.hang("open", "7:1");
+    let kit = world.start();
+    let freezing = freeze_in_background(&kit, 0);
+    eventually("it is planned", || world.kernel.has_called("open 7:1"));
+    assert_eq!(freeze(&kit), Err("a freeze is under way already".to_owned()));
+    world.kernel.release("open", "7:1");
+    assert_eq!(freezing.join().unwrap(), Ok(json!(3)));
 }
 
 #[test]

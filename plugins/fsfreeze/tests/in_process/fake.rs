@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, Weak};
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::clock;
 use crate::kernel::{Kernel, OpenError};
-use crate::plan::mountinfo::{DeviceId, Mount};
+use crate::plan::mountinfo::{self, DeviceId, Mount};
 use crate::recover::Surroundings;
 use crate::session::Session;
 use crate::state::{Patience, Shared};
@@ -66,9 +67,11 @@ struct Inner {
     frozen: BTreeMap<DeviceId, u32>,
     freeze_errors: BTreeMap<DeviceId, Errno>,
     thaw_errors: BTreeMap<DeviceId, Errno>,
+    sync_errors: BTreeMap<DeviceId, Errno>,
     open_errors: BTreeMap<PathBuf, OpenError>,
     nodes: BTreeMap<PathBuf, DeviceId>,
     holders: BTreeMap<String, DeviceId>,
+    links: BTreeMap<PathBuf, PathBuf>,
     hanging: BTreeSet<(&'static str, DeviceId)>,
     opened: BTreeMap<RawFd, DeviceId>,
     calls: Vec<String>,
@@ -82,11 +85,27 @@ impl FakeKernel {
         self.mount_with(device, point, fstype, "none", "rw");
     }
 
+    /// The mount lies on the one before it whose mount point is the nearest.
     pub fn mount_with(&self, device: &str, point: &str, fstype: &str, source: &str, options: &str) {
         let mut inner = self.inner.lock().unwrap();
         inner.mounts += 1;
-        let line = format!("{} 1 {device} / {point} rw - {fstype} {source} {options}\n", inner.mounts);
+        let mounts = mountinfo::parse(inner.mountinfo.as_bytes());
+        let plain = mountinfo::unescape(point.as_bytes());
+        let above = |mount: &&Mount| Path::new(OsStr::from_bytes(&plain)).starts_with(&mount.point);
+        let nearest = mounts.iter().filter(above).max_by_key(|mount| mount.point.as_os_str().len());
+        let parent = nearest.map_or(1000, |mount| mount.id);
+        let line = format!("{} {parent} {device} / {point} rw - {fstype} {source} {options}\n", inner.mounts);
         inner.mountinfo.push_str(&line);
+    }
+
+    /// The table as a whole.
+    pub fn set_mountinfo(&self, table: &str) {
+        self.inner.lock().unwrap().mountinfo = table.to_owned();
+    }
+
+    /// A link to follow.
+    pub fn link(&self, path: &str, target: &str) {
+        self.inner.lock().unwrap().links.insert(path.into(), target.into());
     }
 
     pub fn unmount_all(&self) {
@@ -118,7 +137,11 @@ impl FakeKernel {
         self.inner.lock().unwrap().open_errors.insert(point.into(), error);
     }
 
-    /// Makes `freeze` or `thaw` of a device hang until [`FakeKernel::release`].
+    pub fn fail_sync(&self, device: &str, errno: Errno) {
+        self.inner.lock().unwrap().sync_errors.insert(id(device), errno);
+    }
+
+    /// Makes `open`, `sync`, `freeze` or `thaw` of a device hang until [`FakeKernel::release`].
     pub fn hang(&self, call: &'static str, device: &str) {
         self.inner.lock().unwrap().hanging.insert((call, id(device)));
     }
@@ -166,7 +189,12 @@ impl FakeKernel {
     /// Notes a call, and hangs in it if told so.
     fn call(&self, call: &'static str, device: DeviceId) -> std::sync::MutexGuard<'_, Inner> {
         let mut inner = self.inner.lock().unwrap();
-        if call == "freeze" || inner.frozen.contains_key(&device) {
+        let is_noted = match call {
+            "freeze" => true,
+            "thaw" => inner.frozen.contains_key(&device),
+            _ => inner.hanging.contains(&(call, device)),
+        };
+        if is_noted {
             inner.calls.push(format!("{call} {device}"));
         }
         while inner.hanging.contains(&(call, device)) {
@@ -193,8 +221,12 @@ impl Kernel for FakeKernel {
         self.inner.lock().unwrap().holders.get(name.to_str().unwrap()).copied()
     }
 
+    fn canonical(&self, path: &Path) -> Option<PathBuf> {
+        self.inner.lock().unwrap().links.get(path).cloned()
+    }
+
     fn open(&self, mount: &Mount) -> Result<OwnedFd, OpenError> {
-        let mut inner = self.inner.lock().unwrap();
+        let mut inner = self.call("open", mount.device);
         if let Some(error) = inner.open_errors.get(&mount.point) {
             return Err(*error);
         }
@@ -237,8 +269,9 @@ impl Kernel for FakeKernel {
 
     fn sync(&self, mounted: BorrowedFd<'_>) -> Result<(), Errno> {
         let device = self.device(mounted);
-        self.inner.lock().unwrap().synced.push(device.to_string());
-        Ok(())
+        let mut inner = self.call("sync", device);
+        inner.synced.push(device.to_string());
+        inner.sync_errors.get(&device).map_or(Ok(()), |errno| Err(*errno))
     }
 
     fn dirty(&self) -> Option<u64> {
@@ -274,6 +307,7 @@ impl World {
             patience: Patience {
                 stall: Duration::from_secs(3600),
                 settle: Duration::from_secs(3600),
+                answer: Duration::from_secs(3600),
                 retry: Duration::from_millis(20),
             },
             dir,

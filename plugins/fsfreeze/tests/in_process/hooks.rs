@@ -14,7 +14,7 @@ fn with_scripts(failing: &str) -> World {
     let mut world = World::new();
     world.noting_script("hooks/10-one", "");
     world.noting_script("hooks/20-two", failing);
-    world.noting_script("hooks/30-three.sh", "");
+    world.noting_script("hooks/30-three", "");
     let hook = world.noting_script("hook", "");
     world.config = json!({"hook": hook, "hooks-dir": world.dir.path().join("hooks")});
     world
@@ -25,10 +25,10 @@ fn the_hook_comes_first_then_the_scripts_and_all_in_reverse_at_the_thaw() {
     let world = with_scripts("");
     let kit = world.start();
     assert_eq!(freeze(&kit), Ok(json!(3)));
-    let frozen = ["hook freeze", "10-one freeze", "20-two freeze", "30-three.sh freeze"];
+    let frozen = ["hook freeze", "10-one freeze", "20-two freeze", "30-three freeze"];
     assert_eq!(world.ran(), frozen);
     assert_eq!(thaw(&kit), Ok(json!(3)));
-    let thawed = ["30-three.sh thaw", "20-two thaw", "10-one thaw", "hook thaw"];
+    let thawed = ["30-three thaw", "20-two thaw", "10-one thaw", "hook thaw"];
     assert_eq!(world.ran()[4..], thawed);
     assert_eq!(report(&kit)["freeze"]["hooks"][1]["thaw"]["outcome"], "done");
 }
@@ -174,6 +174,46 @@ fn a_process_left_behind_neither_delays_nor_dies() {
 }
 
 #[test]
+fn lines_of_output_that_are_not_logged_are_counted() {
+    let mut world = World::new();
+    world.config = json!({"hook": world.script("hook", "test $1 = thaw || seq 70")});
+    let kit = world.start();
+    assert_eq!(freeze(&kit), Ok(json!(3)));
+    let log = kit.log();
+    assert!(log.iter().any(|(_, line)| line.ends_with("/hook: 50")), "{log:?}");
+    assert!(log.iter().any(|(_, line)| line.ends_with("/hook: 20 more lines are left out")), "{log:?}");
+}
+
+#[test]
+fn a_thaw_that_waits_for_its_hooks_no_longer_tells_its_count_at_the_next() {
+    let mut world = World::new();
+    let go = world.dir.path().join("go");
+    let body = format!("test $1 = freeze || until test -e '{}'; do sleep 0.01; done", go.display());
+    world.config = json!({"hook": world.noting_script("hook", &body)});
+    let kit = world.start();
+    assert_eq!(freeze(&kit), Ok(json!(3)));
+    let error = kit.call_raw("guest-fsfreeze-thaw", "{}", 1000).unwrap_err();
+    assert_eq!(error.desc(), "the thaw is not complete yet");
+    // The file systems do not wait for the hook.
+    assert_eq!((world.kernel.frozen(), status(&kit).as_str()), (vec![], "thawed"));
+    fs::write(go, "").unwrap();
+    eventually("the hook has ended", || !kit.frozen());
+    assert_eq!(thaw(&kit), Ok(json!(3)));
+    assert_eq!(thaw(&kit), Ok(json!(0)));
+}
+
+#[test]
+fn the_report_says_of_a_half_that_will_not_run_that_it_is_not_run() {
+    let world = with_scripts("test $1 = thaw");
+    let kit = world.start();
+    freeze(&kit).unwrap_err();
+    let hooks = report(&kit)["freeze"]["hooks"].clone();
+    let outcomes = |half: &str| -> Vec<_> { (0..4).map(|hook| hooks[hook][half]["outcome"].clone()).collect() };
+    assert_eq!(outcomes("freeze"), ["done", "done", "failed", "not-run"]);
+    assert_eq!(outcomes("thaw"), ["done", "done", "done", "not-run"]);
+}
+
+#[test]
 fn a_flood_of_output_is_cut_and_harms_nobody() {
     let mut world = World::new();
     world.config = json!({"hook": world.script("hook", "head -c 3000000 /dev/zero | tr '\\0' x; exit 1")});
@@ -185,8 +225,10 @@ fn a_flood_of_output_is_cut_and_harms_nobody() {
 #[test]
 fn only_executable_scripts_that_no_other_user_can_write_are_run() {
     let mut world = World::new();
-    for name in ["hooks/.hidden", "hooks/old~", "hooks/old.rpmsave", "hooks/a.dpkg-dist", "hooks/b.sample"] {
-        world.noting_script(name, "");
+    let left_over =
+        [".hidden", "old~", "old.rpmsave", "a.dpkg-old", "a.dpkg-new", "a.dpkg-tmp", "a.ucf-dist", "b.sh", "\u{e9}"];
+    for name in left_over {
+        world.noting_script(&format!("hooks/{name}"), "");
     }
     world.noting_script("hooks/good", "");
     fs::write(world.dir.path().join("hooks/README"), "text").unwrap();
@@ -197,6 +239,17 @@ fn only_executable_scripts_that_no_other_user_can_write_are_run() {
     assert_eq!(freeze(&kit), Ok(json!(3)));
     thaw(&kit).unwrap();
     assert_eq!(world.ran(), ["good freeze", "good thaw"]);
+    let log = kit.log();
+    for (name, why) in
+        left_over.map(|name| (name, "its name has something else than letters, digits, _ and -")).iter().chain(&[
+            ("README", "it is not executable"),
+            ("directory", "it is not a file"),
+            ("dangling", "it leads nowhere"),
+        ])
+    {
+        let line = format!("{} is not run: {why}", world.dir.path().join("hooks").join(name).display());
+        assert!(log.contains(&(LogLevel::Warn, line.clone())), "{line}: {log:?}");
+    }
 
     let bad = world.noting_script("hooks/bad", "");
     fs::set_permissions(&bad, fs::Permissions::from_mode(0o775)).unwrap();
@@ -216,7 +269,10 @@ fn only_executable_scripts_that_no_other_user_can_write_are_run() {
 #[test]
 fn a_directory_that_is_missing_has_no_scripts() {
     let world = World::with(json!({"hooks-dir": "/nonexistent/hooks"}));
-    assert_eq!(freeze(&world.start()), Ok(json!(3)));
+    let kit = world.start();
+    assert_eq!(freeze(&kit), Ok(json!(3)));
+    let line = "the directory of hooks /nonexistent/hooks is missing: none is run".to_owned();
+    assert!(kit.log().contains(&(LogLevel::Warn, line)));
 }
 
 #[test]

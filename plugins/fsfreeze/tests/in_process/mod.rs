@@ -4,6 +4,7 @@
 
 mod commands;
 mod fake;
+mod guests;
 mod hooks;
 mod lease;
 mod stacking;

@@ -171,6 +171,54 @@ fn a_file_in_an_overlay_lies_on_the_overlays_layers() {
 }
 
 #[test]
+fn an_overlay_whose_layer_is_mounted_elsewhere_by_now_may_lie_on_anything() {
+    let world = empty();
+    world.kernel.mount("8:1", "/", "ext4");
+    world.kernel.mount("7:1", "/m", "ext4");
+    // By a bind mount, after which the mount at /a was taken away: the reverse order is the deadly one.
+    world.kernel.mount("8:2", "/a2", "ext4");
+    let layers = "rw,lowerdir=/a/l,upperdir=/a/u,workdir=/a/w";
+    world.kernel.mount_with("0:50", "/merged", "overlay", "overlay", layers);
+    world.loop_device("7:1", b"/merged/img");
+    world.kernel.holder("loop7_1", "0:50");
+    assert_eq!(order(&world), ["7:1", "8:2", "8:1"]);
+}
+
+#[test]
+fn a_link_to_a_layer_is_followed_and_layers_have_options_of_their_own() {
+    for options in [
+        "rw,lowerdir=/link:/low",
+        "rw,lowerdir=/x\\134:y:/link",
+        "rw,lowerdir+=/low,lowerdir+=/link",
+        "rw,datadir+=/link",
+    ] {
+        let world = empty();
+        world.kernel.mount("8:1", "/", "ext4");
+        world.kernel.mount("7:1", "/m", "ext4");
+        world.kernel.mount("7:2", "/n", "ext4");
+        world.kernel.link("/link", "/n/layer");
+        world.kernel.mount_with("0:50", "/merged", "overlay", "overlay", options);
+        world.loop_device("7:1", b"/merged/img");
+        // The other may lie on anything as well: only the layer says that it is below, and not above.
+        world.loop_device("7:2", b"/other/img");
+        world.kernel.mount_with("0:51", "/other", "overlay", "overlay", "rw,lowerdir=/o");
+        assert_eq!(order(&world), ["7:1", "7:2", "8:1"], "{options}");
+    }
+}
+
+#[test]
+fn a_loop_whose_file_cannot_be_placed_comes_first() {
+    let world = empty();
+    world.kernel.mount("7:1", "/m", "ext4");
+    world.kernel.mount("8:1", "/", "ext4");
+    world.kernel.mount("8:2", "/data", "ext4");
+    world.loop_device("7:1", b"/in/another/namespace");
+    // The number of a file system that is not mounted here.
+    world.kernel.holder("loop7_1", "0:99");
+    assert_eq!(order(&world), ["7:1", "8:2", "8:1"]);
+}
+
+#[test]
 fn a_file_whose_path_is_of_another_namespace_is_found_by_its_number() {
     let world = empty();
     world.kernel.mount("7:1", "/m", "ext4");

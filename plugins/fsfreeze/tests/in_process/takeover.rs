@@ -63,6 +63,7 @@ fn a_complete_freeze_is_taken_over_with_its_lease_and_hooks() {
     assert_eq!(thaw(&kit), Ok(json!(2)));
     assert_eq!(world.kernel.calls(), ["thaw 7:1", "thaw 7:2"]);
     assert_eq!(world.ran(), ["two thaw", "one thaw"]);
+    assert_eq!(report["freeze"]["hooks"][1]["freeze"]["outcome"], "run-earlier");
     assert!(!world.plan_file().exists());
     assert_eq!(thaw(&kit), Ok(json!(0)));
 }
