@@ -246,6 +246,81 @@ fn a_covered_mount_without_an_alias_is_left_out() {
     });
 }
 
+/// Whoever asked a FUSE without a server for the way would wait for ever.
+#[test]
+fn a_fuse_without_a_server_over_the_way_to_a_disk_is_not_asked() {
+    privately("a_fuse_without_a_server_over_the_way_to_a_disk_is_not_asked", |base| {
+        sh_in(
+            base,
+            "truncate -s 16M a.img b.img; mkfs.ext4 -q a.img; mkfs.ext4 -q b.img; mkdir -p top/mid b
+             mount -o loop a.img top/mid; mount -o loop b.img b",
+        );
+        let server = File::options().read(true).write(true).open("/dev/fuse").unwrap();
+        // The kernel takes the connection by the number of the descriptor in the process that mounts.
+        rustix::io::fcntl_setfd(&server, rustix::io::FdFlags::empty()).unwrap();
+        let fd = server.as_raw_fd();
+        sh_in(base, &format!("mount -i -t fuse -o fd={fd},rootmode=40000,user_id=0,group_id=0 dead top"));
+        let kit = start(base, json!({}));
+        assert_eq!(call(&kit, "guest-fsfreeze-freeze"), Ok(json!(1)));
+        assert!(is_frozen(&base.join("b")));
+        let report = call(&kit, "__org.guestd_fsfreeze-report").unwrap().to_string();
+        assert!(report.contains("mounted over, and reachable nowhere else"), "{report}");
+        assert_eq!(call(&kit, "guest-fsfreeze-thaw"), Ok(json!(1)));
+        assert_eq!(call(&kit, "guest-fsfreeze-thaw"), Ok(json!(0)));
+        drop(server);
+        sh_in(base, "umount -l top");
+    });
+}
+
+/// The path of the upper layer, as the table has it, leads to the directory under the mount that is gone; the reverse of
+/// the table's order is the deadly one.
+#[test]
+fn an_image_on_an_overlay_whose_layer_is_mounted_elsewhere_by_now_is_frozen_first() {
+    privately("an_image_on_an_overlay_whose_layer_is_mounted_elsewhere_by_now_is_frozen_first", |base| {
+        sh_in(
+            base,
+            "truncate -s 128M a.img; mkfs.ext4 -q a.img; mkdir a a2 merged inner; mount -o loop a.img a
+             mkdir a/lower a/upper a/work
+             mount -t overlay overlay -o lowerdir=$PWD/a/lower,upperdir=$PWD/a/upper,workdir=$PWD/a/work merged
+             truncate -s 32M merged/inner.img; mkfs.ext4 -q merged/inner.img; mount -o loop merged/inner.img inner
+             mount --bind a a2; umount -l a; echo x > a2/unwritten; echo x > inner/unwritten",
+        );
+        freezes_in_order(base, 2, &["inner", "a2"]);
+    });
+}
+
+#[test]
+fn a_file_system_of_which_only_a_fifo_is_mounted_is_left_out() {
+    privately("a_file_system_of_which_only_a_fifo_is_mounted_is_left_out", |base| {
+        sh_in(
+            base,
+            "truncate -s 16M a.img b.img; mkfs.ext4 -q a.img; mkfs.ext4 -q b.img; mkdir a b; mount -o loop a.img a
+             mount -o loop b.img b; mkfifo a/fifo; touch fifo; mount --bind a/fifo fifo; umount a",
+        );
+        let kit = start(base, json!({}));
+        assert_eq!(call(&kit, "guest-fsfreeze-freeze"), Ok(json!(1)));
+        let report = call(&kit, "__org.guestd_fsfreeze-report").unwrap().to_string();
+        assert!(report.contains("mounted only as a fifo, a socket or a device node"), "{report}");
+        assert_eq!(call(&kit, "guest-fsfreeze-thaw"), Ok(json!(1)));
+        sh_in(base, "umount fifo");
+    });
+}
+
+#[test]
+fn a_bind_mount_of_a_directory_selects_its_file_system() {
+    privately("a_bind_mount_of_a_directory_selects_its_file_system", |base| {
+        sh_in(
+            base,
+            "truncate -s 16M a.img; mkfs.ext4 -q a.img; mkdir a al; mount -o loop a.img a; mkdir a/sub; mount --bind a/sub al",
+        );
+        let kit = start(base, json!({}));
+        let names = json!({"mountpoints": [format!("{}//al/", base.display())]});
+        assert_eq!(kit.call("guest-fsfreeze-freeze-list", names).unwrap(), json!(1));
+        assert!(is_frozen(&base.join("a")));
+        assert_eq!(call(&kit, "guest-fsfreeze-thaw"), Ok(json!(1)));
+    });
+}
+
 /// A freeze keeps the process in memory, and gives that back.
 #[test]
 fn memory_and_score_are_held_while_frozen_and_no_longer() {
