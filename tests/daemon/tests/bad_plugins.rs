@@ -87,6 +87,40 @@ fn files_that_are_no_usable_plugin_are_named_at_the_start_and_never_mapped() {
     assert!(daemon.has_mapped("m-good.so"));
 }
 
+/// A library that is all notes: as many segments as the format knows, each of them the same megabyte.
+#[test]
+fn a_flood_of_notes_does_not_hold_up_the_start() {
+    const NOTES: usize = 1 << 20;
+    let header = fs::read("/proc/self/exe").unwrap()[..64].to_vec();
+    let crafted = |segments: u16| {
+        let mut bytes = header.clone();
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        // e_type, e_phoff, e_shoff, e_phnum, e_shentsize and e_shnum in elf(5).
+        put(16, &3_u16.to_ne_bytes());
+        put(32, &64_u64.to_ne_bytes());
+        put(40, &0_u64.to_ne_bytes());
+        put(56, &segments.to_ne_bytes());
+        put(58, &[0; 4]);
+        let start = 64 + u64::from(segments) * 56;
+        // p_type and p_flags, then offset, addresses, sizes, alignment.
+        let words = [start, 0, 0, NOTES as u64, NOTES as u64, 4].map(u64::to_ne_bytes).concat();
+        let segment = [4_u32.to_ne_bytes().as_slice(), &4_u32.to_ne_bytes(), &words].concat();
+        bytes.extend(segment.repeat(segments.into()));
+        bytes.extend(vec![0; NOTES]);
+        bytes
+    };
+    let daemon = Daemon::new();
+    for (name, segments) in [("all.so", u16::MAX), ("most.so", 256)] {
+        fs::write(daemon.path("plugins").join(name), crafted(segments)).unwrap();
+        fs::set_permissions(daemon.path("plugins").join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let daemon = daemon.start();
+    assert_eq!(daemon.client().call("guest-ping", json!({})), json!({}));
+    let log = daemon.wait_for_log("most.so");
+    assert!(line_about(&log, "all.so").ends_with("has 65535 segments, which no linker makes"), "{log}");
+    assert!(line_about(&log, "most.so").ends_with("is no guestd plugin (it has no manifest)"), "{log}");
+}
+
 #[test]
 fn names_that_a_vendor_may_not_give_are_refused_unless_the_configuration_says_override() {
     let good = vendor_plugin();
