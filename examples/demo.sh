@@ -2,12 +2,15 @@
 # Starts the staged guestd on a socket of its own, has a conversation with it and ends it: `make demo`.
 set -eu
 
-guestd=$1/sbin/guestd
+# A checkout may lie where a group can write, as with the umask 002: from there the daemon believes nothing.
+umask 022
 dir=$(mktemp -d)
 pid=
 # The daemon writes its state at its end, so that the directory can only go behind it.
 trap 'kill $pid; wait $pid; rm -rf "$dir"' EXIT
 mkdir "$dir/state"
+cp -R "$1" "$dir/stage"
+guestd=$dir/stage/sbin/guestd
 
 "$guestd" -m unix-listen -p "$dir/socket" -t "$dir/state" &
 pid=$!

@@ -1,12 +1,14 @@
 //! What all threads of the daemon share: the table of commands, the policy, the gate around a freeze, the state.
 
-use std::fs;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use guestd_abi::command_flags;
+use guestd_guest::trust::Trust;
 use serde_json::json;
 
 use crate::config::Settings;
@@ -62,8 +64,8 @@ impl View {
 }
 
 impl Core {
-    /// The shared part for these settings and this state.
-    pub fn new(view: View, state: State) -> Self {
+    /// The shared part for these settings and this state. `umask` is the one that the daemon was started with.
+    pub fn new(view: View, state: State, umask: u32) -> Self {
         let protocol = &view.settings.protocol;
         let version = env!("CARGO_PKG_VERSION");
         let reported = if protocol.reported_version.is_empty() { version } else { &protocol.reported_version };
@@ -73,6 +75,7 @@ impl Core {
             "compat": protocol.compat,
             "state-dir": state.dir(),
             "run-dir": memory_dir(state.dir()),
+            "umask": umask,
         });
         Self {
             facts: facts.to_string(),
@@ -174,8 +177,16 @@ fn memory_dir(state_dir: &Path) -> PathBuf {
     let own = Path::new("/run/guestd");
     if is_in_memory(state_dir) {
         state_dir.to_owned()
-    } else if is_in_memory(Path::new("/run")) && (own.is_dir() || fs::create_dir(own).is_ok()) {
-        own.to_owned()
+    } else if is_in_memory(Path::new("/run")) {
+        // It may be there already; what counts is whose it is.
+        let _ = DirBuilder::new().mode(0o700).create(own);
+        match Trust::of_agent().directory(own) {
+            Ok(_) => own.to_owned(),
+            Err(error) => {
+                tracing::warn!("a freeze will not survive a crash of the daemon: {error}");
+                PathBuf::new()
+            }
+        }
     } else {
         PathBuf::new()
     }

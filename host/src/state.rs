@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use guestd_guest::trust::Trust;
 use guestd_sdk::errno_text;
 
 /// qemu-ga's file for its counter.
@@ -32,7 +33,8 @@ struct Counter {
 
 impl State {
     /// Opens the state in `dir`, which is made if `make` says so. A state file that is damaged is replaced, with a warning;
-    /// its numbers then go on from the time in seconds, which is ahead of any count.
+    /// its numbers then go on from the time in seconds, which is ahead of any count. Fails where others could write to the
+    /// directory or the file.
     pub fn open(dir: &Path, make: bool) -> Result<Self, String> {
         if make {
             let made = DirBuilder::new().mode(0o700).create(dir);
@@ -42,18 +44,20 @@ impl State {
                 return Err(format!("the state directory {} cannot be made: {}", dir.display(), errno_text(&error)));
             }
         }
+        let trust = Trust::of_agent();
+        trust.directory(dir).map_err(|error| format!("the state directory {} {}", dir.display(), error.about(dir)))?;
         let path = dir.join(STATE_FILE);
-        let counters = match fs::read_to_string(&path) {
+        let counters = match trust.text(&path) {
             Ok(text) => parse(&text).unwrap_or_else(|| {
                 tracing::warn!("{} is damaged and is replaced", path.display());
                 damaged()
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(error) if error.is_absent() => BTreeMap::new(),
+            Err(error) if error.is_about_content() => {
                 tracing::warn!("{} is damaged and is replaced", path.display());
                 damaged()
             }
-            Err(error) => return Err(format!("{} cannot be read: {}", path.display(), errno_text(&error))),
+            Err(error) => return Err(format!("{} {}", path.display(), error.about(&path))),
         };
         let state = Self { dir: dir.to_owned(), counters: Mutex::new(counters) };
         state.save(&state.lock(), Exact(false))?;
@@ -113,9 +117,13 @@ impl State {
     }
 
     /// The set that a daemon before this one froze file systems with and did not get to thaw; empty where it is not
-    /// known, as for qemu-ga's own mark. A mark from before the guest's start is removed.
+    /// known, as for qemu-ga's own mark or one that cannot be read. A mark from before the guest's start is removed.
     pub fn frozen_by(&self) -> Option<String> {
-        let text = fs::read_to_string(self.dir.join(FROZEN_FILE)).ok()?;
+        let text = match Trust::of_agent().text(&self.dir.join(FROZEN_FILE)) {
+            Err(error) if error.is_absent() => return None,
+            // To thaw what is not frozen harms nobody.
+            text => text.inspect_err(|error| tracing::warn!("{error}")).unwrap_or_default(),
+        };
         let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         if value("boot").is_some_and(|boot| boot != boot_id()) {
             if let Err(error) = self.unmark_frozen() {

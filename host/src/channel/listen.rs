@@ -15,6 +15,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
 
+use super::peers::Peers;
 use super::session::Session;
 use super::stream::{Stream, watch};
 use crate::dispatch::Dispatcher;
@@ -30,6 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// A socket that is listened on.
 pub struct Listener {
     socket: AsyncFd<OwnedFd>,
+    peers: Peers,
     /// The socket's file, where the daemon made it.
     _file: Option<SocketFile>,
 }
@@ -50,9 +52,9 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Listens on a unix socket, which only the daemon's user may connect to. A socket that nobody listens on any more is
+    /// Listens on a unix socket. Its file is for the daemon's user only, unless others are admitted, too: then anybody may knock. A socket that nobody listens on any more is
     /// replaced; anything else in its place is an error.
-    pub fn unix(path: &Path) -> io::Result<Self> {
+    pub fn unix(path: &Path, peers: Peers) -> io::Result<Self> {
         if let Ok(metadata) = fs::symlink_metadata(path) {
             if !metadata.file_type().is_socket() {
                 return Err(io::Error::new(
@@ -67,33 +69,33 @@ impl Listener {
             }
         }
         // The file has its mode from the start; other threads do not exist yet.
-        let before = umask(Mode::from_bits_truncate(0o177));
+        let before = umask(Mode::from_bits_truncate(if peers.are_more() { 0o111 } else { 0o177 }));
         let bound = UnixListener::bind(path);
         umask(before);
         let listener = bound?;
         let inode = fs::symlink_metadata(path)?.ino();
         let file = SocketFile { path: path.to_owned(), inode };
-        Self::new(listener.into(), Some(file))
+        Self::new(listener.into(), peers, Some(file))
     }
 
     /// Listens on a vsock port, given as `cid:port`; the CID may be -1 for any.
-    pub fn vsock(address: &str) -> io::Result<Self> {
+    pub fn vsock(address: &str, peers: Peers) -> io::Result<Self> {
         let address = parse_vsock(address)?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket::socket(AddressFamily::Vsock, SockType::Stream, flags, None)?;
         socket::bind(fd.as_raw_fd(), &address)?;
         socket::listen(&fd, Backlog::new(16)?)?;
-        Self::new(fd, None)
+        Self::new(fd, peers, None)
     }
 
     /// Takes a socket that the service manager listens on (sd_listen_fds(3)).
-    pub fn activated(fd: OwnedFd) -> io::Result<Self> {
-        Self::new(fd, None)
+    pub fn activated(fd: OwnedFd, peers: Peers) -> io::Result<Self> {
+        Self::new(fd, peers, None)
     }
 
-    fn new(fd: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
+    fn new(fd: OwnedFd, peers: Peers, file: Option<SocketFile>) -> io::Result<Self> {
         UnixListener::from(fd.try_clone()?).set_nonblocking(true)?;
-        Ok(Self { socket: watch(fd, Interest::READABLE)?, _file: file })
+        Ok(Self { socket: watch(fd, Interest::READABLE)?, peers, _file: file })
     }
 
     /// Serves clients for ever, several at once.
@@ -102,7 +104,7 @@ impl Listener {
         loop {
             tokio::select! {
                 Some(_) = clients.join_next() => {}
-                client = self.accept(), if clients.len() < MOST_CLIENTS => match client {
+                client = self.accept(name), if clients.len() < MOST_CLIENTS => match client {
                     Ok(stream) => {
                         let dispatcher = dispatcher.clone();
                         clients.spawn_local(async move { Session::new(&dispatcher, stream).serve().await });
@@ -116,7 +118,7 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<Stream> {
+    async fn accept(&self, name: &str) -> io::Result<Stream> {
         loop {
             let mut guard = self.socket.readable().await?;
             let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -124,6 +126,10 @@ impl Listener {
                 Ok(fd) => {
                     // SAFETY: accept4 has just made this descriptor, and nobody else knows of it.
                     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+                    if let Err(who) = self.peers.admit(&fd) {
+                        tracing::warn!("{name}: {who} is not admitted");
+                        continue;
+                    }
                     // A smaller buffer does as well, in more pieces.
                     let _ = socket::setsockopt(&fd, socket::sockopt::SndBuf, &SEND_BUFFER);
                     return Stream::socket(fd);

@@ -2,6 +2,7 @@
 
 mod device;
 mod listen;
+mod peers;
 mod session;
 mod stream;
 
@@ -14,6 +15,7 @@ use crate::dispatch::Dispatcher;
 
 use listen::Listener;
 pub use listen::parse_vsock;
+use peers::Peers;
 
 /// A channel that is ready to be served.
 pub struct Channel {
@@ -31,10 +33,10 @@ impl Channel {
             Method::UnixListen | Method::VsockListen if settings.path.is_empty() => {
                 let fd =
                     activated.pop().ok_or_else(|| io::Error::other("the service manager passed no socket for it"))?;
-                Some(Listener::activated(fd)?)
+                Some(Listener::activated(fd, Peers::of(settings))?)
             }
-            Method::UnixListen => Some(Listener::unix(settings.path.as_ref())?),
-            Method::VsockListen => Some(Listener::vsock(&settings.path)?),
+            Method::UnixListen => Some(Listener::unix(settings.path.as_ref(), Peers::of(settings))?),
+            Method::VsockListen => Some(Listener::vsock(&settings.path, Peers::of(settings))?),
         };
         Ok(Self { settings: settings.clone(), listener })
     }

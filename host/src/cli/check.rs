@@ -3,8 +3,10 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
+
+use guestd_guest::umask;
 
 use super::no_more;
 use crate::config::Settings;
@@ -37,9 +39,10 @@ pub fn run(settings: Settings, words: Vec<OsString>) -> Result<ExitCode, String>
         problems.push("no command set is enabled: nothing would be answered".to_owned());
     }
     // Sets are started with a state of their own, which nothing else looks at.
-    let dir = env::temp_dir().join(format!("guestd-check-{}", process::id()));
-    let state = State::open(&dir, true)?;
-    let core = Arc::new(Core::new(view, state));
+    let dir = nix::unistd::mkdtemp(&env::temp_dir().join("guestd-check-XXXXXX"))
+        .map_err(|error| format!("no directory can be made in {}: {error}", env::temp_dir().display()))?;
+    let state = State::open(&dir, false)?;
+    let core = Arc::new(Core::new(view, state, umask::DEFAULT));
     let view = core.view();
     for set in &view.registry.sets {
         match dispatch::start(&core, set) {

@@ -2,12 +2,11 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use guestd_abi::LogLevel;
-use guestd_sdk::errno_text;
+use guestd_guest::trust::{Trust, Untrusted};
+use nix::unistd::User;
 use serde_json::{Map, Value};
 
 use super::key_file;
@@ -44,7 +43,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigError> {
     for (path, required) in toml_files(named_toml)? {
         if let Some(text) = read(&path, required)? {
             let name = path.display().to_string();
-            apply_toml(&mut settings, toml_file::parse(&name, &text)?, &name);
+            apply_toml(&mut settings, toml_file::parse(&name, &text)?, &name)?;
         }
     }
     if let Some((path, required)) = key_file_path(named, sources.as_qemu_ga)
@@ -63,7 +62,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigError> {
 pub fn from_text(name: &str, text: &str) -> Result<Settings, ConfigError> {
     let mut settings = defaults(false);
     if Path::new(name).extension().is_some_and(|extension| extension == "toml") {
-        apply_toml(&mut settings, toml_file::parse(name, text)?, name);
+        apply_toml(&mut settings, toml_file::parse(name, text)?, name)?;
     } else {
         apply_flags(&mut settings, &key_file::parse(name, text)?)?;
     }
@@ -109,20 +108,15 @@ fn toml_files(named: Option<&Path>) -> Result<Vec<(PathBuf, bool)>, ConfigError>
     let main = named.unwrap_or(Path::new(TOML_PATH));
     let mut files = vec![(main.to_owned(), named.is_some())];
     let drop_ins = main.parent().unwrap_or(Path::new("")).join("guestd.d");
-    let entries = match fs::read_dir(&drop_ins) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
-        Err(error) => return Err(cannot_read(&drop_ins, &error)),
+    // A file that a stranger has put there could make the daemon run anything. To leave it out would be wrong as well, since
+    // it may be one that forbids something.
+    let directory = match Trust::of_agent().directory(&drop_ins) {
+        Err(error) if error.is_absent() => return Ok(files),
+        directory => directory.map_err(|error| cannot_read(&drop_ins, &error))?,
     };
-    let mut more = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| cannot_read(&drop_ins, &error))?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            more.push((path, true));
-        }
-    }
-    more.sort();
-    files.extend(more);
+    let names = directory.names().map_err(|error| cannot_read(&drop_ins, &error))?;
+    let paths = names.into_iter().map(|name| drop_ins.join(name));
+    files.extend(paths.filter(|path| path.extension().is_some_and(|it| it == "toml")).map(|path| (path, true)));
     Ok(files)
 }
 
@@ -140,26 +134,28 @@ fn key_file_path(named: Option<&Path>, as_qemu_ga: bool) -> Option<(PathBuf, boo
 }
 
 fn read(path: &Path, required: bool) -> Result<Option<String>, ConfigError> {
-    match fs::read_to_string(path) {
+    match Trust::of_agent().text(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(None),
+        Err(error) if error.is_absent() && !required => Ok(None),
         Err(error) => Err(cannot_read(path, &error)),
     }
 }
 
-fn cannot_read(path: &Path, error: &io::Error) -> ConfigError {
-    ConfigError(format!("{}: cannot be read: {}", path.display(), errno_text(error)))
+fn cannot_read(path: &Path, error: &Untrusted) -> ConfigError {
+    ConfigError(match error.errno() {
+        Some(errno) => format!("{}: cannot be read: {}", path.display(), errno.desc()),
+        None => format!("{} {}", path.display(), error.about(path)),
+    })
 }
 
 fn entries(names: impl IntoIterator<Item = String>, source: &str) -> impl Iterator<Item = ListEntry> {
     names.into_iter().map(move |name| ListEntry { name, source: source.to_owned() })
 }
 
-fn apply_toml(settings: &mut Settings, file: TomlFile, name: &str) {
-    settings.channels.extend(file.channel.into_iter().map(|channel| ChannelSettings {
-        method: channel.method,
-        path: channel.path.unwrap_or_else(|| channel.method.default_path().unwrap_or_default().to_owned()),
-    }));
+fn apply_toml(settings: &mut Settings, file: TomlFile, name: &str) -> Result<(), ConfigError> {
+    for channel in file.channel {
+        settings.channels.push(channel_settings(channel).map_err(|what| ConfigError(format!("{name}: {what}")))?);
+    }
     let plugins = &mut settings.plugins;
     plugins.directories.extend(file.plugins.directories);
     plugins.enable.extend(file.plugins.enable);
@@ -196,6 +192,32 @@ fn apply_toml(settings: &mut Settings, file: TomlFile, name: &str) {
     if let Some(path) = file.daemon.pid_file {
         settings.pid_file = path;
     }
+    Ok(())
+}
+
+fn channel_settings(channel: toml_file::Channel) -> Result<ChannelSettings, String> {
+    let toml_file::Channel { method, path, users, cids } = channel;
+    for (key, is_given, belongs_to) in
+        [("users", !users.is_empty(), Method::UnixListen), ("cids", !cids.is_empty(), Method::VsockListen)]
+    {
+        if is_given && method != belongs_to {
+            return Err(format!("[[channel]] {key} is for the method {belongs_to}, and not for {method}"));
+        }
+    }
+    let users = users.into_iter().map(user_number).collect::<Result<_, _>>()?;
+    let usual = ChannelSettings::new(method, path);
+    Ok(ChannelSettings { users, cids: if cids.is_empty() { usual.cids } else { cids }, ..usual })
+}
+
+fn user_number(user: toml_file::User) -> Result<u32, String> {
+    match user {
+        toml_file::User::Number(uid) => Ok(uid),
+        toml_file::User::Name(name) => match User::from_name(&name) {
+            Ok(Some(user)) => Ok(user.uid.as_raw()),
+            Ok(None) => Err(format!("[[channel]] users names {name:?}, and there is no such user")),
+            Err(error) => Err(format!("[[channel]] users names {name:?}, who cannot be looked up: {error}")),
+        },
+    }
 }
 
 /// Puts a later file's section over an earlier one's: tables are merged, anything else is replaced.
@@ -216,7 +238,7 @@ fn apply_flags(settings: &mut Settings, flags: &Flags) -> Result<(), ConfigError
         apply_channel(settings, flags)?;
     }
     if let Some(path) = &flags.logfile {
-        settings.log.target = LogTarget::File(path.into());
+        settings.log.target = LogTarget::at_path(path);
     }
     if let Some(verbose) = flags.verbose {
         settings.log.level = if verbose { LogLevel::Debug } else { settings.log.level };
@@ -254,8 +276,12 @@ fn apply_channel(settings: &mut Settings, flags: &Flags) -> Result<(), ConfigErr
         Some(channel) if channel.method == method || method.default_path().is_none() => Some(channel.path.clone()),
         _ => None,
     });
-    let path = path.unwrap_or_else(|| method.default_path().unwrap_or_default().to_owned());
-    settings.channels = vec![ChannelSettings { method, path }];
+    let peers = before.filter(|channel| channel.method == method);
+    let usual = ChannelSettings::new(method, path);
+    settings.channels = vec![match peers {
+        Some(peers) => ChannelSettings { users: peers.users.clone(), cids: peers.cids.clone(), ..usual },
+        None => usual,
+    }];
     Ok(())
 }
 
@@ -266,8 +292,7 @@ fn split(list: &str) -> Vec<String> {
 
 fn finish(settings: &mut Settings) -> Result<(), ConfigError> {
     if settings.channels.is_empty() {
-        let method = Method::VirtioSerial;
-        settings.channels.push(ChannelSettings { method, path: super::VIRTIO_PATH.to_owned() });
+        settings.channels.push(ChannelSettings::new(Method::VirtioSerial, None));
     }
     let activated = env::var_os("LISTEN_FDS").is_some();
     for channel in &settings.channels {
@@ -281,6 +306,7 @@ fn finish(settings: &mut Settings) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn load_with(flags: Flags) -> Result<Settings, ConfigError> {
         load(&Sources { flags: &Flags { source: "the command line".to_owned(), ..flags }, as_qemu_ga: false })
@@ -322,9 +348,9 @@ mod tests {
         let config = Some(conf.display().to_string());
         let channel = |flags| load_with(flags).unwrap().channels;
         let flags = Flags { config: config.clone(), path: Some("/y".into()), ..Flags::default() };
-        assert_eq!(channel(flags), [ChannelSettings { method: Method::UnixListen, path: "/y".into() }]);
+        assert_eq!(channel(flags), [ChannelSettings::new(Method::UnixListen, Some("/y".into()))]);
         let flags = Flags { method: Some("isa-serial".into()), ..Flags::default() };
-        assert_eq!(channel(flags), [ChannelSettings { method: Method::IsaSerial, path: "/dev/ttyS0".into() }]);
+        assert_eq!(channel(flags), [ChannelSettings::new(Method::IsaSerial, None)]);
         let flags = Flags { method: Some("unix-listen".into()), ..Flags::default() };
         assert_eq!(load_with(flags).unwrap_err().to_string(), "a channel with the method unix-listen needs a path");
         let flags = Flags { method: Some("carrier-pigeon".into()), ..Flags::default() };

@@ -70,6 +70,18 @@ pub struct ChannelSettings {
     pub method: Method,
     /// The device, the socket's path, or `cid:port`; empty: socket activation gives it.
     pub path: String,
+    /// For `unix-listen`: the numbers of the users who may connect, besides root and the daemon's own.
+    pub users: Vec<u32>,
+    /// For `vsock-listen`: the addresses that may connect.
+    pub cids: Vec<u32>,
+}
+
+impl ChannelSettings {
+    /// A channel that those may use whom the method is made for; without a path at the usual one.
+    pub fn new(method: Method, path: Option<String>) -> Self {
+        let path = path.unwrap_or_else(|| method.default_path().unwrap_or_default().to_owned());
+        Self { method, path, users: Vec::new(), cids: vec![nix::libc::VMADDR_CID_HOST] }
+    }
 }
 
 /// A kind of channel.

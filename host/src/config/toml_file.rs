@@ -27,6 +27,18 @@ pub struct TomlFile {
 pub struct Channel {
     pub method: Method,
     pub path: Option<String>,
+    #[serde(default)]
+    pub users: Vec<User>,
+    #[serde(default)]
+    pub cids: Vec<u32>,
+}
+
+/// A user of the guest.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected the name or the number of a user")]
+pub enum User {
+    Name(String),
+    Number(u32),
 }
 
 /// `[plugins]`, with a section for each set among its keys.
@@ -180,6 +192,7 @@ mod tests {
             [[channel]]
             method = "unix-listen"
             path = "/run/guestd/admin.sock"
+            users = ["root", 0]
             [plugins]
             directories = ["/opt/example"]
             disable = ["power"]

@@ -3,10 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
 
+use guestd_guest::trust::Trust;
 use guestd_sdk::errno_text;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::{self, ForkResult};
@@ -49,18 +49,17 @@ fn wait_for(report: OwnedFd) -> i32 {
 
 /// Writes the process number to the pid file and locks it, so that a second daemon does not start beside this one.
 fn lock(path: &Path) -> Result<Flock<File>, String> {
-    let failed =
-        |error: &std::io::Error| format!("the pid file {} cannot be written: {}", path.display(), errno_text(error));
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o644).custom_flags(nix::libc::O_NOFOLLOW);
-    let file = options.open(path).map_err(|error| failed(&error))?;
+    // Others may read it: it is what tells them whom to ask.
+    let file = Trust::of_agent().writable(path, 0o644);
+    let file = file.map_err(|error| format!("the pid file {} {}", path.display(), error.about(path)))?;
     let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|_| format!("the pid file {} is locked: another daemon runs", path.display()))?;
     let write = |file: &mut File| {
         file.set_len(0)?;
         file.write_all(format!("{}\n", process::id()).as_bytes())
     };
-    write(&mut file).map_err(|error| failed(&error))?;
+    write(&mut file)
+        .map_err(|error| format!("the pid file {} cannot be written: {}", path.display(), errno_text(&error)))?;
     Ok(file)
 }
 

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guestd_guest::umask;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
@@ -31,6 +32,8 @@ pub type Load<'l> = &'l dyn Fn() -> Result<Settings, String>;
 
 /// Runs the daemon until a signal ends it. The error is what kept it from starting.
 pub fn run(settings: Settings, load: Load<'_>) -> Result<ExitCode, String> {
+    // What the daemon makes is its own, unless it says otherwise. What clients and programs make has the one before.
+    let umask = umask::set(0o077);
     log().configure(settings.log.level, &settings.log.target)?;
     let background = if settings.daemonize { Some(background::enter(&settings.pid_file)?) } else { None };
     memory::tune();
@@ -38,7 +41,7 @@ pub fn run(settings: Settings, load: Load<'_>) -> Result<ExitCode, String> {
     let state = State::open(&settings.state_dir, settings.state_dir_is_default)?;
     let view = View::new(settings, &Registry::default());
     view.registry.log_refusals();
-    let core = Arc::new(Core::new(view, state));
+    let core = Arc::new(Core::new(view, state, umask));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("plugin life")

@@ -1,13 +1,13 @@
 //! Where log lines end up.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use guestd_abi::LogLevel;
+use guestd_guest::trust::Trust;
 use guestd_sdk::errno_text;
 
 /// Where the log goes.
@@ -17,7 +17,7 @@ pub enum LogTarget {
     Stderr,
     /// The system's log, by the socket `/dev/log`.
     Syslog,
-    /// A file, which is appended to.
+    /// A file or a terminal, which is appended to.
     File(PathBuf),
 }
 
@@ -27,8 +27,13 @@ impl LogTarget {
         match text {
             "stderr" => Self::Stderr,
             "syslog" => Self::Syslog,
-            path => Self::File(path.into()),
+            path => Self::at_path(path),
         }
+    }
+
+    /// The target of `-l`. The kernel's link `/dev/stderr` may lead to a pipe or a socket, which has no path.
+    pub fn at_path(path: &str) -> Self {
+        if path == "/dev/stderr" { Self::Stderr } else { Self::File(path.into()) }
     }
 }
 
@@ -60,10 +65,8 @@ impl Sink {
                 socket.map(Self::Syslog).map_err(|error| format!("/dev/log cannot be opened: {}", errno_text(&error)))
             }
             LogTarget::File(path) => {
-                let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-                file.map(Self::File).map_err(|error| {
-                    format!("the log file {} cannot be opened: {}", path.display(), errno_text(&error))
-                })
+                let file = Trust::of_agent().log(path, 0o640);
+                file.map(Self::File).map_err(|error| format!("the log file {} {}", path.display(), error.about(path)))
             }
         }
     }

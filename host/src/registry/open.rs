@@ -1,5 +1,6 @@
 //! Opens a plugin's library: the one place where foreign code enters the process.
 
+use std::os::fd::IntoRawFd;
 use std::path::Path;
 
 use abi_stable::abi_stability::abi_checking::{AbiInstabilityErrors, check_layout_compatibility};
@@ -8,6 +9,7 @@ use abi_stable::type_layout::TypeLayout;
 use guestd_abi::abi_stable::{self, StableAbi};
 use guestd_abi::manifest::Manifest;
 use guestd_abi::{PluginModRef, VERSION, command_flags};
+use guestd_guest::trust::Trust;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::scan;
@@ -15,11 +17,7 @@ use super::scan;
 /// Opens the library at `path`, which was `file` when its manifest was read, and checks that it is what it says. The
 /// error is a clause about the file. A library is never closed again: its data is in use all over.
 pub fn open(path: &Path, file: (u64, u64), manifest: &Manifest) -> Result<PluginModRef, String> {
-    let (_, metadata) = scan::open_trusted(path)?;
-    if scan::identity(&metadata) != file {
-        return Err("has been replaced since the daemon read it; reload the daemon's configuration".to_owned());
-    }
-    let header = load(path)?;
+    let header = load(path, file)?;
     check_layout(header)?;
     // SAFETY: the layout that the library carries for its root module has just been found compatible with ours.
     let module: PluginModRef = unsafe { header.unchecked_layout() }
@@ -31,12 +29,28 @@ pub fn open(path: &Path, file: (u64, u64), manifest: &Manifest) -> Result<Plugin
     Ok(module)
 }
 
-fn load(path: &Path) -> Result<&'static LibHeader, String> {
-    let cannot = |error: &dyn std::fmt::Display| format!("cannot be loaded: {}", one_line(error));
+/// Checks the file and has it loaded by the directory that was checked, whatever the path leads to by then. Not by the file's own
+/// descriptor: what a library finds beside itself (`$ORIGIN`, ld.so(8)) it finds by the name that it is loaded by.
+fn load(path: &Path, file: (u64, u64)) -> Result<&'static LibHeader, String> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err("has no name".to_owned()) };
+    let directory = Trust::of_agent().directory(parent).map_err(|error| error.about(path))?;
+    let opened = directory.open(name).map_err(|error| error.about(path))?;
+    let metadata = opened.metadata().map_err(|error| format!("cannot be read: {error}"))?;
+    if scan::identity(&metadata) != file {
+        return Err("has been replaced since the daemon read it; reload the daemon's configuration".to_owned());
+    }
+    let name = directory.path_through(name);
+    let cannot = |error: &dyn std::fmt::Display| {
+        let text = error.to_string().replace(&*name.to_string_lossy(), &path.to_string_lossy());
+        format!("cannot be loaded: {}", one_line(&text))
+    };
     // RTLD_NOW: a symbol that is missing is an error here and not a crash later.
     // SAFETY: initializers of the library run. It is a file that root or we ourselves have put there, whole, and with a
     // manifest that says it is a plugin.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| cannot(&error))?;
+    let library = unsafe { Library::open(Some(&name), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| cannot(&error))?;
+    // The name must lead there as long as the library may look for something, and no other may get it: to the dynamic linker
+    // a second library of the same name is the first one.
+    let _ = directory.into_raw_fd();
     // SAFETY: abi_stable gives this name to statics that begin with an `AbiHeader` and to nothing else.
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) }
         .map_err(|_| "exports no root module".to_owned())?;

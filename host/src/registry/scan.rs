@@ -1,14 +1,14 @@
 //! Looks for plugins in directories that nobody but the administrator can write to.
 
 use std::collections::HashSet;
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use guestd_abi::VERSION;
 use guestd_abi::manifest::Manifest;
-use guestd_sdk::errno_text;
+use guestd_guest::trust::{Directory, Trust};
 
 use super::elf;
 
@@ -38,15 +38,21 @@ pub fn scan(directories: &[PathBuf]) -> (Vec<Found>, Vec<Refusal>) {
     let (mut found, mut refused) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for directory in directories {
-        let libraries = match libraries_in(directory) {
-            Ok(libraries) => libraries,
-            Err(reason) => {
-                refused.push(Refusal { path: directory.clone(), reason });
+        let path = directory;
+        let opened = match Trust::of_agent().directory(path) {
+            Err(error) if error.is_absent() => continue,
+            opened => opened.and_then(|directory| Ok((directory.names()?, directory))),
+        };
+        let (names, directory) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                refused.push(Refusal { path: path.clone(), reason: error.about(path) });
                 continue;
             }
         };
-        for path in libraries {
-            match look_at(&path) {
+        let libraries = names.iter().map(|name| (name, path.join(name)));
+        for (name, path) in libraries.filter(|(_, path)| path.extension().is_some_and(|it| it == "so")) {
+            match look_at(&directory, name, &path) {
                 Ok(library) if seen.insert(library.file) => found.push(library),
                 Ok(_) => refused.push(Refusal { path, reason: "is the same file as one before it".to_owned() }),
                 Err(reason) => refused.push(Refusal { path, reason }),
@@ -56,28 +62,9 @@ pub fn scan(directories: &[PathBuf]) -> (Vec<Found>, Vec<Refusal>) {
     (found, refused)
 }
 
-fn libraries_in(directory: &Path) -> Result<Vec<PathBuf>, String> {
-    let metadata = match fs::metadata(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(|error| format!("cannot be read: {}", errno_text(&error)))?,
-    };
-    if !metadata.is_dir() {
-        return Err("is no directory".to_owned());
-    }
-    check_owner(&metadata)?;
-    let mut libraries = Vec::new();
-    for entry in fs::read_dir(directory).map_err(|error| format!("cannot be read: {}", errno_text(&error)))? {
-        let path = entry.map_err(|error| format!("cannot be read: {}", errno_text(&error)))?.path();
-        if path.extension().is_some_and(|extension| extension == "so") {
-            libraries.push(path);
-        }
-    }
-    libraries.sort();
-    Ok(libraries)
-}
-
-fn look_at(path: &Path) -> Result<Found, String> {
-    let (file, metadata) = open_trusted(path)?;
+fn look_at(directory: &Directory, name: &OsStr, path: &Path) -> Result<Found, String> {
+    let file = directory.open(name).map_err(|error| error.about(path))?;
+    let metadata = file.metadata().map_err(|_| "cannot be read".to_owned())?;
     let manifest = elf::read_manifest(file, metadata.len())?;
     if manifest.abi.0 != VERSION.0 {
         let ((major, minor), (our_major, our_minor)) = (manifest.abi, VERSION);
@@ -86,42 +73,15 @@ fn look_at(path: &Path) -> Result<Found, String> {
     Ok(Found { path: path.to_owned(), file: identity(&metadata), manifest })
 }
 
-/// Opens a regular file that only root or the running user can change.
-pub fn open_trusted(path: &Path) -> Result<(File, Metadata), String> {
-    // A symbolic link could lead out of the directory; a fifo would block the open.
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let file =
-        OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| match error.raw_os_error() {
-            Some(nix::libc::ELOOP) => "is a symbolic link".to_owned(),
-            _ => format!("cannot be opened: {}", errno_text(&error)),
-        })?;
-    let metadata = file.metadata().map_err(|error| format!("cannot be read: {}", errno_text(&error)))?;
-    if !metadata.is_file() {
-        return Err("is no regular file".to_owned());
-    }
-    check_owner(&metadata)?;
-    Ok((file, metadata))
-}
-
 /// What tells two files apart.
 pub fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-fn check_owner(metadata: &Metadata) -> Result<(), String> {
-    let owner = metadata.uid();
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-        return Err(format!("is owned by user {owner}, who could change it"));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(format!("can be written by others (mode {:04o})", metadata.mode() & 0o7777));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use guestd_guest::umask;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::process::{Gid, Uid};
 
@@ -26,6 +27,8 @@ pub struct Program<'a, O = Together> {
     user: Option<(Uid, Gid)>,
     stop: Option<&'a Stop>,
     left_at_limit: bool,
+    /// `None`: the process sees to it itself.
+    umask: Option<u32>,
 }
 
 impl<'a> Program<'a> {
@@ -40,14 +43,15 @@ impl<'a> Program<'a> {
             user: None,
             stop: None,
             left_at_limit: false,
+            umask: Some(umask::DEFAULT),
         }
     }
 
     /// Where its output goes, and how much of it may be.
     #[inline]
     pub fn output<O: Output>(self, output: O) -> Program<'a, O> {
-        let Self { command, input, output: _, user, stop, left_at_limit } = self;
-        Program { command, input, output, user, stop, left_at_limit }
+        let Self { command, input, output: _, user, stop, left_at_limit, umask } = self;
+        Program { command, input, output, user, stop, left_at_limit, umask }
     }
 }
 
@@ -66,6 +70,12 @@ impl<'a, O: Output> Program<'a, O> {
         Self { input: input_file(input).map(Stdio::from), ..self }
     }
 
+    /// Its umask, instead of 022.
+    #[inline]
+    pub fn umask(self, mask: u32) -> Self {
+        Self { umask: Some(mask), ..self }
+    }
+
     /// What ends it before its time.
     #[inline]
     pub fn stop(self, stop: &'a Stop) -> Self {
@@ -78,6 +88,7 @@ impl<'a, O: Output> Program<'a, O> {
     #[inline]
     pub fn confined(mut self, user: Option<User>) -> Self {
         self.user = confine(&mut self.command, user);
+        self.umask = None;
         self
     }
 
@@ -112,7 +123,12 @@ impl<'a, O: Output> Program<'a, O> {
     fn start(mut self) -> io::Result<(Process, O::Ends)> {
         self.command.stdin(self.input?).process_group(0);
         let ends = self.output.connect(&mut self.command, self.user)?;
-        Ok((Process::new(self.command.spawn()?), ends))
+        let mut spawn = || self.command.spawn();
+        let child = match self.umask {
+            Some(mask) => umask::with(mask, spawn)??,
+            None => spawn()?,
+        };
+        Ok((Process::new(child), ends))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::CommandError;
 pub struct Daemon(HostArc);
 
 /// Facts about the daemon that stay the same for its life.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct HostFacts {
     /// guestd's version.
@@ -28,6 +28,21 @@ pub struct HostFacts {
     /// A directory in memory, which can be written while file systems are frozen, for state that outlives the
     /// daemon but not the guest's boot; empty: there is none.
     pub run_dir: PathBuf,
+    /// The umask that the daemon was started with: for programs, and for files that others are to use. Its own is 077.
+    pub umask: u32,
+}
+
+impl Default for HostFacts {
+    fn default() -> Self {
+        Self {
+            version: String::new(),
+            reported_version: String::new(),
+            compat: String::new(),
+            state_dir: PathBuf::new(),
+            run_dir: PathBuf::new(),
+            umask: 0o022,
+        }
+    }
 }
 
 /// A command, as `guest-info` and people want to know it.

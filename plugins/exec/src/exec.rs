@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use guestd_guest::umask;
 use guestd_sdk::answer::Answer;
 use guestd_sdk::prelude::*;
 use guestd_sdk::{args, base64};
@@ -26,6 +27,8 @@ use crate::watcher::Watcher;
 pub struct Exec {
     pub(crate) jobs: Arc<Jobs>,
     watcher: Watcher,
+    /// The umask of programs.
+    umask: u32,
 }
 
 /// QEMU's `GuestExec`.
@@ -38,7 +41,11 @@ pub struct Started {
 
 impl Exec {
     pub(crate) fn start(daemon: &Daemon) -> Result<Self, CommandError> {
-        Ok(Self { jobs: Arc::new(Jobs::new(Config::read(daemon)?)), watcher: Watcher::new() })
+        Ok(Self {
+            jobs: Arc::new(Jobs::new(Config::read(daemon)?)),
+            watcher: Watcher::new(),
+            umask: daemon.facts().umask,
+        })
     }
 
     pub(crate) fn reload(ctx: &Ctx<Self>) -> Result<(), CommandError> {
@@ -65,7 +72,7 @@ pub fn exec(ctx: &Ctx<Exec>, request: Request) -> Result<Reply, CommandError> {
     let room = room_for(&input, jobs)?;
     ctx.state.watcher.start(jobs, ctx).map_err(not_started)?;
     let program = Program::new(&name, args.arg.unwrap_or_default(), args.env).map_err(not_started)?;
-    let mut running = start(&program, input, room, args.capture_output, jobs).map_err(not_started)?;
+    let mut running = start(&program, input, room, args.capture_output, &ctx.state).map_err(not_started)?;
 
     let pid = running.pid.as_raw_pid();
     ctx.info(format_args!("guest-exec: process {pid} is {name}"));
@@ -91,7 +98,8 @@ fn room_for(input: &[u8], jobs: &Jobs) -> Result<Held, CommandError> {
 }
 
 /// Starts a program with the pipes that it needs. What it shall not read or write is /dev/null.
-fn start(program: &Program, input: Vec<u8>, room: Held, capture: Capture, jobs: &Jobs) -> io::Result<Running> {
+fn start(program: &Program, input: Vec<u8>, room: Held, capture: Capture, state: &Exec) -> io::Result<Running> {
+    let jobs = &state.jobs;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let (stdin, input) = match input.is_empty() {
         true => (None, None),
@@ -109,7 +117,7 @@ fn start(program: &Program, input: Vec<u8>, room: Held, capture: Capture, jobs: 
         stdout.as_ref().map_or(null.as_fd(), AsFd::as_fd),
         stderr.as_ref().or(merged).map_or(null.as_fd(), AsFd::as_fd),
     ];
-    let pid = program.spawn(stdio)?;
+    let pid = umask::with(state.umask, || program.spawn(stdio))??;
     match end::watch(pid) {
         Ok(end) => Ok(Running { pid, end, input, output, error, kill_at: None }),
         Err(error) => {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{bytes, error, kit, run, sh, start, text};
+use guestd_sdk::testkit::{Settings, TestKit};
 use serde_json::{Value, json};
 
 fn output(arguments: Value) -> String {
@@ -37,6 +38,15 @@ fn arguments_arrive_as_they_are() {
     assert_eq!(output(json!({"path": "sh", "arg": ["-c", "echo $0"]})), "sh\n");
     let long = "y".repeat(100_000);
     assert_eq!(output(json!({"path": "sh", "arg": ["-c", "printf %s \"$1\" | wc -c", "x", long]})), "100000\n");
+}
+
+/// The umask that the daemon was started with, whatever its own is.
+#[test]
+fn the_umask_is_not_the_daemons() {
+    let settings = Settings { facts: json!({"umask": 0o037}), ..Settings::default() };
+    let kit = TestKit::start_with(guestd_exec::plugin_module(), settings).unwrap();
+    let ended = run(&kit, json!({"path": "sh", "arg": ["-c", "umask"], "capture-output": true}));
+    assert_eq!(text(&ended, "out-data"), "0037\n");
 }
 
 #[test]

@@ -37,6 +37,8 @@ impl Default for Options {
 pub struct Files {
     table: Mutex<Table>,
     max_open: AtomicUsize,
+    /// What the permissions of new files lack.
+    pub(crate) umask: u32,
 }
 
 /// A file under its lock; `None`: it has been closed.
@@ -55,7 +57,7 @@ pub struct Slot<'f>(&'f Files);
 impl Files {
     pub(crate) fn start(daemon: &Daemon) -> Result<Self, CommandError> {
         let max_open = max_open(daemon)?;
-        Ok(Self { table: Mutex::default(), max_open: max_open.into() })
+        Ok(Self { table: Mutex::default(), max_open: max_open.into(), umask: daemon.facts().umask })
     }
 
     /// Takes a changed limit over. Handles above it stay open.
@@ -156,7 +158,7 @@ mod tests {
     use std::fs::File;
 
     fn files(max_open: usize) -> Files {
-        Files { table: Mutex::default(), max_open: max_open.into() }
+        Files { table: Mutex::default(), max_open: max_open.into(), umask: 0o022 }
     }
 
     fn insert(files: &Files, handle: i64) {

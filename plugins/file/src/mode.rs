@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 
+use guestd_guest::umask;
 use nix::libc;
 
 /// How a file is opened.
@@ -56,17 +57,17 @@ impl Mode {
         Some(Self { kind, plus })
     }
 
-    /// Opens a file, or makes it where the mode says so, with permissions 0666 less the umask.
+    /// Opens a file, or makes it where the mode says so, with permissions 0666 less `umask`, whatever the daemon's own is.
     ///
     /// A file is made by an exclusive `open(2)` first, as qemu-ga does it, and what exists is then opened without
     /// `O_CREAT`: so a symlink to nowhere is not followed to make its target.
     ///
     /// A file that exists is not emptied here, so that nothing is lost if the call fails later on.
-    pub fn open(self, path: &str) -> io::Result<Opened> {
+    pub fn open(self, path: &str, umask: u32) -> io::Result<Opened> {
         if self.kind == Kind::Read {
             return Ok(Opened { file: self.options().open(path)?, truncate: false });
         }
-        match self.options().create_new(true).open(path) {
+        match umask::with(umask, || self.options().create_new(true).open(path))? {
             Ok(file) => Ok(Opened { file, truncate: false }),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Ok(Opened { file: self.options().open(path)?, truncate: self.kind == Kind::Write })

@@ -45,7 +45,7 @@ pub fn open(ctx: &Ctx<Files>, request: Request) -> Result<Reply, CommandError> {
         ctx.warn(format_args!("{limit} files are open, more are refused (max-open in [plugins.file])"));
         failed(Errno::EMFILE.into())
     })?;
-    let opened = mode.open(&path).map_err(failed)?;
+    let opened = mode.open(&path, ctx.state.umask).map_err(failed)?;
     let handle = i64::try_from(ctx.take_numbers(COUNTER, FIRST_HANDLE, 1)?)?;
     deadline.check()?;
     let file = opened.emptied().and_then(OpenFile::new).map_err(failed)?;

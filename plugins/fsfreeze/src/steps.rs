@@ -109,7 +109,7 @@ fn run_freeze_half(shared: &Shared, index: usize) -> Result<(), Stopped> {
         let Some((hook, config, abort)) = taken else { return Ok(()) };
         shared.note().map_err(|error| CommandError::os("failed to write the plan", &error))?;
         reach("freeze.hook.before", index);
-        let ended = hooks::run(&hook.path, Half::Freeze, config.hook_timeout, abort.as_deref());
+        let ended = hooks::run(&shared.daemon, &hook.path, Half::Freeze, config.hook_timeout, abort.as_deref());
         reach("freeze.hook.after", index);
         let failure = (!ended.succeeded()).then(|| hook.failure(&ended));
         hooks::log(&shared.daemon, &hook, &ended, failure.as_deref());

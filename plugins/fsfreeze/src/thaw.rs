@@ -144,7 +144,7 @@ impl Shared {
 
     fn run_thaw_half(&self, index: usize, hook: &Hook, limit: Duration) {
         reach("thaw.hook.before", index);
-        let ended = hooks::run(&hook.path, Half::Thaw, limit, None);
+        let ended = hooks::run(&self.daemon, &hook.path, Half::Thaw, limit, None);
         let failure = (!ended.succeeded()).then(|| hook.failure(&ended));
         hooks::log(&self.daemon, hook, &ended, failure.as_deref());
         reach("thaw.hook.after", index);

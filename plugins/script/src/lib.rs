@@ -7,7 +7,7 @@
 //! * `table` turns the configuration into `CommandSpec`s; `config` is its form, `arguments` the types of arguments,
 //!   `parameters` the way from arguments to a program's parameters,
 //! * `script` is the state, `run` one call from its arguments to its answer,
-//! * `trust` says which programs may be run, `identity` looks up whom a program runs as,
+//! * `identity` looks up whom a program runs as,
 //! * `answer` turns a program's output into an answer.
 
 mod answer;
@@ -19,7 +19,6 @@ mod parameters;
 mod run;
 mod script;
 mod table;
-mod trust;
 
 use script::Script;
 

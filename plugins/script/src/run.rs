@@ -5,17 +5,16 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use guestd_guest::trust::Trust;
 use guestd_program::{Apart, End, Ended, Program, Stop};
 use guestd_sdk::prelude::*;
 use guestd_sdk::{LogLevel, answer::to_json, errno_text};
-use rustix::process::geteuid;
 use serde_json::{Map, Value};
 
 use crate::answer;
 use crate::command::CommandSpec;
 use crate::config::Pass;
 use crate::identity::Identity;
-use crate::trust;
 
 /// The `PATH` of every program: that of systemd's services (systemd.exec(5)).
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -64,9 +63,9 @@ pub(crate) fn run(
 /// Checks that a command's program can be run and trusted, and returns the user that it runs as; `None`: the daemon's.
 pub(crate) fn ready(command: &CommandSpec) -> Result<Option<Identity>, CommandError> {
     let user = command.user.as_deref().map(Identity::of).transpose()?;
-    let own = geteuid().as_raw();
-    let owners = [own, user.as_ref().map_or(own, |user| user.rights.uid)];
-    trust::check(&command.program, &owners).map_err(|why| cannot_be_run(command, &why))?;
+    let own = Trust::of_agent();
+    let trust = user.as_ref().map_or(own, |user| own.also(user.rights.uid));
+    trust.program(&command.program).map_err(|why| cannot_be_run(command, &why.to_string()))?;
     Ok(user)
 }
 

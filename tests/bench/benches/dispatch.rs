@@ -43,7 +43,7 @@ impl Host {
     fn new() -> Self {
         let state = tempfile::tempdir().unwrap();
         let view = View::new(settings(state.path()), &Registry::default());
-        let core = Arc::new(Core::new(view, State::open(state.path(), false).unwrap()));
+        let core = Arc::new(Core::new(view, State::open(state.path(), false).unwrap(), 0o022));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { dispatcher: Dispatcher::new(core), runtime, _state: state }
     }

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 /// The loopback address: this guest has no host on vsock.
 const CID: u32 = 1;
 const PORT: u32 = 9004;
+/// The port of a channel that admits whom it admits by default: the host.
+const HOSTS_PORT: u32 = 9005;
 
 fn configuration() -> String {
     format!(
@@ -16,7 +18,12 @@ fn configuration() -> String {
          \n\
          [[channel]]\n\
          method = \"vsock-listen\"\n\
-         path = \"{CID}:{PORT}\"\n"
+         path = \"{CID}:{PORT}\"\n\
+         cids = [{CID}]\n\
+         \n\
+         [[channel]]\n\
+         method = \"vsock-listen\"\n\
+         path = \"-1:{HOSTS_PORT}\"\n"
     )
 }
 
@@ -26,7 +33,10 @@ fn vsock_and_virtio_serial_together() {
         guestd_vm::note("not for qemu-ga: it has one channel, and no client");
         return;
     }
-    let builder = VmBuilder::new().file("/etc/guestd/guestd.toml", configuration()).agent_args(Vec::<String>::new());
+    let builder = VmBuilder::new()
+        .file("/etc/guestd/guestd.toml", configuration())
+        .agent_args(Vec::<String>::new())
+        .program("setpriv");
     let Some(mut vm) = boot_or_skip(builder) else {
         return;
     };
@@ -43,6 +53,19 @@ fn vsock_and_virtio_serial_together() {
     let wrong = vm.sh(&call_line("guest-nonsense", "")).unwrap();
     assert_ne!(wrong.status, 0, "{}", wrong.stdout);
     assert!(wrong.stdout.contains("has not been found"), "{}", wrong.stdout);
+
+    // The loopback of vsock is there for every user of a guest. A channel is for its host, unless it says otherwise.
+    // Not busybox' own, which its shell would take.
+    let as_user = "/usr/bin/setpriv --reuid 1000 --regid 1000 --clear-groups";
+    for (user, id) in [("", 0), (as_user, 1000)] {
+        assert_eq!(vm.run(&format!("{user} id -u")).unwrap(), id.to_string());
+        let refused = vm.sh(&format!("{user} {}", call_line_at(HOSTS_PORT, "guest-ping", ""))).unwrap();
+        assert_ne!(refused.status, 0, "{}", refused.stdout);
+        assert!(!refused.stdout.contains("{}"), "{}", refused.stdout);
+        let admitted = vm.sh(&format!("{user} {}", call_line("guest-ping", ""))).unwrap();
+        assert_eq!(admitted.status, 0, "{}", admitted.stdout);
+    }
+    vm.run("grep -q 'a client with the vsock address 1 is not admitted' /run/guest/agent.log").unwrap();
 
     // State is one: a handle of one channel is good on the other. The host's was open all the while.
     let handle = host.call("guest-file-open", json!({"path": "/etc/hostname"})).unwrap();
@@ -67,8 +90,12 @@ fn vsock_and_virtio_serial_together() {
 }
 
 fn call_line(command: &str, arguments: &str) -> String {
+    call_line_at(PORT, command, arguments)
+}
+
+fn call_line_at(port: u32, command: &str, arguments: &str) -> String {
     let program = Agent::Guestd.path();
-    format!("{program} call --socket vsock:{CID}:{PORT} {command} {arguments}")
+    format!("{program} call --socket vsock:{CID}:{port} {command} {arguments}")
 }
 
 /// What `guestd call` prints, as JSON.

@@ -22,7 +22,10 @@ impl Bench {
     }
 
     pub fn with_config(config: Value) -> Self {
-        let settings = Settings { config, ..Settings::default() };
+        Self::with_settings(Settings { config, ..Settings::default() })
+    }
+
+    pub fn with_settings(settings: Settings) -> Self {
         let kit = TestKit::start_with(guestd_file::plugin_module(), settings).unwrap();
         Self { kit, dir: tempfile::tempdir().unwrap() }
     }

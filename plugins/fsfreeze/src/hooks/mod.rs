@@ -5,9 +5,10 @@ mod run;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use guestd_guest::trust::Trust;
 use guestd_sdk::{CommandError, Daemon, LogLevel};
 
 use crate::config::Config;
@@ -38,33 +39,38 @@ impl Hook {
 /// The hooks of a configuration, in the order of their freeze halves: qemu-ga's hook, then the scripts by name. And a line
 /// for each file of the directory that is passed over, with the reason.
 ///
-/// Fails where the directory, or a script in it, could have been written by somebody else than its owner, root or the
-/// agent's own user: it would be run with all that the agent may do.
+/// Fails where somebody else than root and the agent's own user could have written one, or put one into the directory: it would be
+/// run with all that the agent may do.
 pub fn list(config: &Config) -> Result<(Vec<Hook>, Vec<String>), CommandError> {
-    let mut hooks: Vec<Hook> = config.hook.iter().map(|path| Hook { path: path.clone(), script: false }).collect();
-    let mut passed_over = Vec::new();
+    let (mut hooks, mut passed_over) = (Vec::new(), Vec::new());
+    if let Some(path) = &config.hook {
+        check(path)?;
+        hooks.push(Hook { path: path.clone(), script: false });
+    }
     if let Some(directory) = &config.hooks_dir {
-        let scripts = scripts(directory, &mut passed_over);
-        let context = |error| CommandError::os(format!("failed to read {}", directory.display()), &error);
-        hooks.extend(scripts.map_err(context)?.into_iter().map(|path| Hook { path, script: true }));
+        let scripts = scripts(directory, &mut passed_over)?;
+        hooks.extend(scripts.into_iter().map(|path| Hook { path, script: true }));
     }
     Ok((hooks, passed_over))
 }
 
-fn scripts(directory: &Path, passed_over: &mut Vec<String>) -> io::Result<Vec<PathBuf>> {
-    let stat = match fs::metadata(directory) {
+fn scripts(directory: &Path, passed_over: &mut Vec<String>) -> Result<Vec<PathBuf>, CommandError> {
+    let context = || format!("failed to read {}", directory.display());
+    let names = match Trust::of_agent().directory(directory) {
         // A package may name its directory and leave it to others to make.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if error.is_absent() => {
             passed_over.push(format!("the directory of hooks {} is missing: none is run", directory.display()));
             return Ok(Vec::new());
         }
-        stat => stat?,
+        opened => opened.and_then(|opened| opened.names()),
     };
-    check_owner(directory, &stat)?;
+    let names = names.map_err(|error| match error.errno() {
+        Some(errno) => CommandError::os(context(), &errno.into()),
+        None => CommandError::new(format!("{}: {error}", context())),
+    })?;
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let (name, path) = (entry.file_name(), entry.path());
+    for name in names {
+        let path = directory.join(&name);
         let mut pass_over = |why: &str| passed_over.push(format!("{} is not run: {why}", path.display()));
         if !is_script_name(name.as_bytes()) {
             pass_over("its name has something else than letters, digits, _ and -");
@@ -76,18 +82,17 @@ fn scripts(directory: &Path, passed_over: &mut Vec<String>) -> io::Result<Vec<Pa
                 pass_over("it leads nowhere");
                 continue;
             }
-            stat => stat?,
+            stat => stat.map_err(|error| CommandError::os(context(), &error))?,
         };
         if !stat.is_file() {
             pass_over("it is not a file");
-        } else if stat.mode() & 0o111 == 0 {
+        } else if stat.permissions().mode() & 0o111 == 0 {
             pass_over("it is not executable");
         } else {
-            check_owner(&path, &stat)?;
+            check(&path)?;
             found.push(path);
         }
     }
-    found.sort();
     Ok(found)
 }
 
@@ -97,12 +102,8 @@ fn is_script_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-fn check_owner(path: &Path, stat: &fs::Metadata) -> io::Result<()> {
-    let own = [0, rustix::process::geteuid().as_raw()].contains(&stat.uid());
-    if own && stat.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(io::Error::other(format!("{} can be written by others than root", path.display())))
+fn check(path: &Path) -> Result<(), CommandError> {
+    run::check(path).map_err(|error| CommandError::new(format!("fsfreeze hook {}: {error}", path.display())))
 }
 
 /// At most this many lines of a hook's output are logged.

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use guestd_guest::trust::Trust;
 use guestd_program::{End, Program, Together};
-use guestd_sdk::CommandError;
+use guestd_sdk::{CommandError, Daemon};
 
 /// Ends the hook that is running, if one is, and every one that is run later.
 pub use guestd_program::Stop as Abort;
@@ -73,23 +74,36 @@ impl Ended {
     }
 }
 
-/// Runs one half of a hook in a process group of its own, without standard input, and waits for it.
+/// Runs one half of a hook in a process group of its own, without standard input and with the umask that the daemon was started
+/// with, and waits for it. A program that others could have written is not run; see [`Trust`].
 ///
 /// A process that it leaves behind, as one that holds a database's lock, goes on. Its standard output is no longer
 /// read then.
-pub fn run(path: &Path, half: Half, limit: Duration, abort: Option<&Abort>) -> Ended {
+pub fn run(daemon: &Daemon, path: &Path, half: Half, limit: Duration, abort: Option<&Abort>) -> Ended {
     let started = Instant::now();
+    if let Err(error) = check(path) {
+        return Ended { end: Err(error), output: Vec::new(), took: started.elapsed() };
+    }
     let argument = match half {
         Half::Freeze => "freeze",
         Half::Thaw => "thaw",
     };
     let mut command = Command::new(path);
     command.arg(argument).current_dir("/");
-    let program = Program::new(command).output(Together { kept: KEPT });
+    let program = Program::new(command).output(Together { kept: KEPT }).umask(daemon.facts().umask);
     let program = if let Some(abort) = abort { program.stop(abort) } else { program };
     let (end, output) = match program.run(limit) {
         Ok(ended) => (Ok(ended.end), ended.output),
         Err(error) => (Err(error), Vec::new()),
     };
     Ended { end, output, took: started.elapsed() }
+}
+
+/// Checks that nobody has written a program who could not do as root what it does. What cannot be looked at is left to execve(2), for
+/// its words are qemu-ga's.
+pub fn check(path: &Path) -> io::Result<()> {
+    match Trust::of_agent().program(path) {
+        Err(error) if error.is_about_trust() => Err(io::Error::other(error)),
+        _ => Ok(()),
+    }
 }

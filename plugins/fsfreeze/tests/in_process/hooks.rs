@@ -254,15 +254,30 @@ fn only_executable_scripts_that_no_other_user_can_write_are_run() {
     let bad = world.noting_script("hooks/bad", "");
     fs::set_permissions(&bad, fs::Permissions::from_mode(0o775)).unwrap();
     let error = freeze(&kit).unwrap_err();
-    assert!(error.ends_with("bad can be written by others than root"), "{error}");
+    assert!(error.ends_with("/bad' can be written by others (mode 0775)"), "{error}");
     fs::set_permissions(&bad, fs::Permissions::from_mode(0o755)).unwrap();
     if rustix::process::geteuid().is_root() {
         chown(&bad, Some(12345), None).unwrap();
-        assert!(freeze(&kit).unwrap_err().ends_with("bad can be written by others than root"));
+        assert!(freeze(&kit).unwrap_err().ends_with("/bad' is owned by user 12345, who could change it"));
     }
     fs::remove_file(&bad).unwrap();
     fs::set_permissions(world.dir.path().join("hooks"), fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(freeze(&kit).unwrap_err().ends_with("hooks can be written by others than root"));
+    assert!(freeze(&kit).unwrap_err().ends_with("/hooks' can be written by others (mode 0777)"));
+    assert!(world.kernel.frozen().is_empty() && !kit.frozen());
+}
+
+#[test]
+fn qemu_gas_hook_is_trusted_by_the_same_rule_and_has_the_umask_that_the_daemon_was_started_with() {
+    let mut world = World::new();
+    let hook = world.script("hook", "umask >${0%/*}/umask");
+    world.config = json!({"hook": hook});
+    let kit = world.start();
+    assert_eq!(freeze(&kit), Ok(json!(3)));
+    thaw(&kit).unwrap();
+    assert_eq!(fs::read_to_string(world.dir.path().join("umask")).unwrap(), "0022\n");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o777)).unwrap();
+    let error = freeze(&kit).unwrap_err();
+    assert_eq!(error, format!("fsfreeze hook {0}: '{0}' can be written by others (mode 0777)", hook.display()));
     assert!(world.kernel.frozen().is_empty() && !kit.frozen());
 }
 

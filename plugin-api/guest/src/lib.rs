@@ -1,0 +1,8 @@
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing))]
+//! The guest, as the daemon and its command sets share it.
+//!
+//! * [`trust`]: the one rule by which a file of the guest is believed, run or written,
+//! * [`umask`]: what new files may be read by.
+
+pub mod trust;
+pub mod umask;
