@@ -16,6 +16,7 @@ pub mod dispatch;
 pub mod logging;
 mod memory;
 pub mod policy;
+mod printable;
 pub mod registry;
 pub mod services;
 pub mod state;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::channel::parse_vsock;
 use crate::config::{Method, Settings};
+use crate::printable::{printable, printable_json};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -58,10 +59,10 @@ pub fn run(load: &dyn Fn() -> Result<Settings, String>, words: Vec<OsString>) ->
     };
     if let Some(error) = answer.get("error") {
         let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
-        eprintln!("{}: {}", text("class"), text("desc"));
+        eprintln!("{}", printable(&format!("{}: {}", text("class"), text("desc"))));
         return Ok(ExitCode::FAILURE);
     }
-    println!("{:#}", answer.get("return").unwrap_or(&answer));
+    println!("{}", printable_json(&format!("{:#}", answer.get("return").unwrap_or(&answer))));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use guestd_guest::umask;
 
 use super::no_more;
+use super::say::say;
 use crate::config::Settings;
 use crate::core::{Core, View};
 use crate::dispatch;
@@ -48,7 +49,7 @@ pub fn run(settings: Settings, words: Vec<OsString>) -> Result<ExitCode, String>
         match dispatch::start(&core, set) {
             Ok(plugin) => {
                 plugin.stop();
-                println!("{}: {} commands, {}", set.name(), set.manifest.commands.len(), set.path.display());
+                say!("{}: {} commands, {}", set.name(), set.manifest.commands.len(), set.path.display());
             }
             Err(error) => problems.push(error.desc.to_string()),
         }
@@ -57,7 +58,7 @@ pub fn run(settings: Settings, words: Vec<OsString>) -> Result<ExitCode, String>
         problems.push(format!("{} cannot be removed: {error}", dir.display()));
     }
     for problem in &problems {
-        println!("problem: {problem}");
+        say!("problem: {problem}");
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use guestd_abi::LogLevel;
 
+use super::say::say;
 use crate::config::{ListEntry, Settings};
 use crate::logging::LogTarget;
 
@@ -29,10 +30,10 @@ pub fn print(settings: &Settings) -> Result<ExitCode, String> {
         ("block-rpcs", Some(list(&settings.commands.block))),
         ("allow-rpcs", Some(list(&settings.commands.allow))),
     ];
-    println!("[general]");
+    say!("[general]");
     for (key, value) in lines {
         if let Some(value) = value {
-            println!("{key}={value}");
+            say!("{key}={value}");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 mod call;
 mod check;
 mod dump;
+mod say;
 mod tables;
 mod usage;
 
@@ -15,6 +16,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use crate::config::{self, Settings, Sources};
 use crate::core::View;
 use crate::daemon;
+use crate::printable::printable;
 use crate::registry::Registry;
 
 /// What the command line says of the daemon, in qemu-ga's words. `qemu-ga.conf` says the same.
@@ -113,7 +115,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn fail(error: &str) -> ExitCode {
-    eprintln!("guestd: {error}");
+    eprintln!("guestd: {}", printable(error));
     ExitCode::FAILURE
 }
 

@@ -8,15 +8,17 @@ use guestd_abi::manifest::Manifest;
 use serde_json::{Value, json};
 
 use super::no_more;
+use super::say::say;
 use crate::core::View;
 use crate::policy::{Reason, Verdict};
+use crate::printable::{printable, printable_json};
 use crate::registry::Command;
 
 /// Prints the names of the protocol's commands, a line each: qemu-ga's `-b help`, which tools read. Extensions are in
 /// `guestd commands`.
 pub fn names(view: &View) -> ExitCode {
     for name in view.registry.commands.keys().filter(|name| name.starts_with("guest-")) {
-        println!("{name}");
+        say!("{name}");
     }
     ExitCode::SUCCESS
 }
@@ -62,7 +64,7 @@ pub fn plugins(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
     }));
     print_rows(&rows);
     for refusal in &view.registry.refused {
-        println!("refused: {} {}", refusal.path.display(), refusal.reason);
+        say!("refused: {} {}", refusal.path.display(), refusal.reason);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -116,8 +118,8 @@ pub fn explain(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
     let Some(command) = view.registry.command(&name) else {
         let disabled = |manifest: &Manifest| manifest.commands.iter().any(|command| command.name == name);
         match view.registry.disabled.iter().find(|found| disabled(&found.manifest)) {
-            Some(found) => println!("{name} does not exist: its set '{}' is disabled", found.manifest.name),
-            None => println!("{name} does not exist: no set has it"),
+            Some(found) => say!("{name} does not exist: its set '{}' is disabled", found.manifest.name),
+            None => say!("{name} does not exist: no set has it"),
         }
         return Ok(ExitCode::FAILURE);
     };
@@ -127,23 +129,20 @@ pub fn explain(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
             let sources: std::collections::BTreeSet<_> =
                 view.settings.commands.allow.iter().map(|entry| entry.source.as_str()).collect();
             let sources: Vec<_> = sources.into_iter().collect();
-            println!(
-                "{name} is refused: the list of allowed commands ({}) does not name it ({from})",
-                sources.join(", ")
-            );
+            say!("{name} is refused: the list of allowed commands ({}) does not name it ({from})", sources.join(", "));
             Ok(ExitCode::FAILURE)
         }
         Verdict::Disabled(reason) => {
-            println!("{name} is refused: {reason} ({from})");
+            say!("{name} is refused: {reason} ({from})");
             Ok(ExitCode::FAILURE)
         }
         Verdict::Answered | Verdict::Unknown => {
             match view.policy.allowed_by(&name) {
-                Some(source) => println!("{name} answers: allowed by {source} ({from})"),
-                None => println!("{name} answers: nothing forbids it ({from})"),
+                Some(source) => say!("{name} answers: allowed by {source} ({from})"),
+                None => say!("{name} answers: nothing forbids it ({from})"),
             }
             let frozen = if command.has(command_flags::FREEZE_SAFE) { "answers" } else { "is refused" };
-            println!("{name} {frozen} while file systems are frozen");
+            say!("{name} {frozen} while file systems are frozen");
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -163,19 +162,20 @@ fn wants_json(words: Vec<OsString>) -> Result<bool, String> {
 }
 
 fn print_json(value: &Value) {
-    println!("{value:#}");
+    println!("{}", printable_json(&format!("{value:#}")));
 }
 
 /// Prints rows in columns, the last of which is not padded.
 fn print_rows<const N: usize>(rows: &[[String; N]]) {
+    let rows: Vec<[_; N]> = rows.iter().map(|row| row.each_ref().map(|cell| printable(cell))).collect();
     let mut widths = [0; N];
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    for row in rows {
+    for row in &rows {
         let line: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", line.join("  ").trim_end());
+        say!("{}", line.join("  ").trim_end());
     }
 }

@@ -1,9 +1,11 @@
 //! The log. Lines go through a bounded queue to a thread of their own, so that a disk that hangs, or a file system that is
-//! frozen, never holds up the daemon: what does not fit is dropped and counted.
+//! frozen, never holds up the daemon: what does not fit is dropped and counted. What comes over and over is counted as well.
 
+mod limit;
 mod sink;
 mod subscriber;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use guestd_abi::LogLevel;
 
+use crate::printable::printable;
+use limit::Limit;
 pub use sink::LogTarget;
 use sink::Sink;
 
@@ -40,10 +44,29 @@ struct Line {
 struct Queue {
     lines: VecDeque<Line>,
     dropped: u64,
+    limit: Limit,
     /// File systems are frozen: nothing is written.
     held: bool,
     writing: bool,
     has_writer: bool,
+}
+
+impl Queue {
+    fn push(&mut self, level: LogLevel, text: String) {
+        let when = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.lines.len() >= MOST_LINES {
+            self.lines.pop_front();
+            self.dropped += 1;
+        }
+        self.lines.push_back(Line { when, level, text });
+    }
+}
+
+/// Cuts a line that is too long.
+fn cut(text: &mut String) {
+    if text.len() > MOST_BYTES {
+        text.truncate(text.floor_char_boundary(MOST_BYTES));
+    }
 }
 
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -79,20 +102,20 @@ impl Log {
         if level > self.level() {
             return;
         }
-        let when = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if text.len() > MOST_BYTES {
-            let end = (0..=MOST_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-            text.truncate(end);
-        }
+        cut(&mut text);
         if text.contains(['\n', '\r']) {
             text = text.replace("\r\n", "\n").replace(['\n', '\r'], " | ");
         }
-        let mut queue = self.lock();
-        if queue.lines.len() >= MOST_LINES {
-            queue.lines.pop_front();
-            queue.dropped += 1;
+        if let Cow::Owned(fit) = printable(&text) {
+            text = fit;
+            cut(&mut text);
         }
-        queue.lines.push_back(Line { when, level, text });
+        let mut queue = self.lock();
+        // Who asks for every request gets every one.
+        if level <= LogLevel::Info && !queue.limit.admit(level, &text, Instant::now()) {
+            return;
+        }
+        queue.push(level, text);
         if !queue.has_writer {
             queue.has_writer = thread::Builder::new().name("log".to_owned()).spawn(|| self.write_on()).is_ok();
         }
@@ -116,6 +139,10 @@ impl Log {
     pub fn flush(&self, limit: Duration) {
         let until = Instant::now() + limit;
         let mut queue = self.lock();
+        for (level, text) in queue.limit.end() {
+            queue.push(level, text);
+        }
+        self.changed.notify_all();
         while !queue.lines.is_empty() || queue.writing {
             let Some(left) = until.checked_duration_since(Instant::now()) else { return };
             queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -130,14 +157,25 @@ impl Log {
     fn write_on(&self) {
         let mut queue = self.lock();
         loop {
+            let now = Instant::now();
+            for (level, text) in queue.limit.over(now) {
+                queue.push(level, text);
+            }
             if queue.held || queue.lines.is_empty() {
-                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = match queue.limit.next() {
+                    Some(next) => {
+                        let left = next.saturating_duration_since(now);
+                        self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
+                    }
+                    None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                };
                 continue;
             }
             let mut lines = std::mem::take(&mut queue.lines);
-            if std::mem::take(&mut queue.dropped) > 0 {
+            let dropped = std::mem::take(&mut queue.dropped);
+            if dropped > 0 {
                 let (when, level) = (Duration::ZERO, LogLevel::Warn);
-                let text = "log lines before this one were dropped: there was no room for them".to_owned();
+                let text = format!("{dropped} log lines before this one were dropped: there was no room for them");
                 let when = lines.front().map_or(when, |line| line.when);
                 lines.push_front(Line { when, level, text });
             }
