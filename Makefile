@@ -6,7 +6,7 @@ STAGE := $(TARGET)/stage
 # One set a folder of plugins/; libguestd_NAME.so is installed as NAME.so.
 SETS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
 
-.PHONY: all build demo test check reference bench fuzz clean
+.PHONY: all build demo test check reference bench fuzz soak clean
 
 all: build
 
@@ -49,6 +49,12 @@ SECONDS ?= 60
 fuzz:
 	cd tests/fuzz && for target in $(TARGETS); do mkdir -p fuzz/corpus/$$target && \
 	    $(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target corpus/$$target -- -max_total_time=$(SECONDS) || exit 1; done
+
+# Two million requests, half of them bad, and then how long a ping takes under other clients' loads; some ten minutes, as root.
+# Figures (docs/soak.md), not a test, but for what the daemon keeps: it fails where that grew.
+soak: build
+	GUESTD_STAGE=$(abspath $(STAGE)) $(CARGO) run --release -p guestd-soak
+	GUESTD_STAGE=$(abspath $(STAGE)) $(CARGO) run --release -p guestd-soak -- --latency
 
 # What needs no built daemon: format, lints, documentation, licences.
 check:

@@ -33,8 +33,8 @@ struct Counter {
 
 impl State {
     /// Opens the state in `dir`, which is made if `make` says so. A state file that is damaged is replaced, with a warning;
-    /// its numbers then go on from the time in seconds, which is ahead of any count. Fails where others could write to the
-    /// directory or the file.
+    /// its numbers then go on from the time in seconds, which is ahead of any count. A disk that is full, read-only or broken is
+    /// a warning: what needs it is refused until it can be written. Fails where others could write to the directory or the file.
     pub fn open(dir: &Path, make: bool) -> Result<Self, String> {
         if make {
             let made = DirBuilder::new().mode(0o700).create(dir);
@@ -60,7 +60,12 @@ impl State {
             Err(error) => return Err(format!("{} {}", path.display(), error.about(&path))),
         };
         let state = Self { dir: dir.to_owned(), counters: Mutex::new(counters) };
-        state.save(&state.lock(), Exact(false))?;
+        match state.try_save(&state.lock(), Exact(false)) {
+            Err(error) if is_of_the_disk(&error) => {
+                tracing::warn!("{}; what needs it is refused until it can be", cannot_be_written(&path, &error))
+            }
+            written => written.map_err(|error| cannot_be_written(&path, &error))?,
+        }
         Ok(state)
     }
 
@@ -104,6 +109,7 @@ impl State {
     /// Marks that the set called `owner` freezes file systems.
     pub fn mark_frozen(&self, owner: &str) -> Result<(), String> {
         self.write(FROZEN_FILE, &format!("owner={owner}\nboot={}\n", boot_id()))
+            .map_err(|error| cannot_be_written(&self.dir.join(FROZEN_FILE), &error))
     }
 
     /// Removes that mark.
@@ -139,6 +145,10 @@ impl State {
     }
 
     fn save(&self, counters: &BTreeMap<String, Counter>, exact: Exact) -> Result<(), String> {
+        self.try_save(counters, exact).map_err(|error| cannot_be_written(&self.dir.join(STATE_FILE), &error))
+    }
+
+    fn try_save(&self, counters: &BTreeMap<String, Counter>, exact: Exact) -> io::Result<()> {
         let mut text = "[global]\n".to_owned();
         for (name, counter) in counters {
             text += &format!("{name}={}\n", if exact.0 { counter.next } else { counter.reserved });
@@ -147,7 +157,7 @@ impl State {
     }
 
     /// Replaces a file as a whole: a kill in between leaves the old one.
-    fn write(&self, name: &str, text: &str) -> Result<(), String> {
+    fn write(&self, name: &str, text: &str) -> io::Result<()> {
         let (path, new) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
         let write = || {
             let mut options = fs::OpenOptions::new();
@@ -155,11 +165,21 @@ impl State {
             options.open(&new)?.write_all(text.as_bytes())?;
             fs::rename(&new, &path)
         };
-        write().map_err(|error| {
+        write().inspect_err(|_| {
             let _ = fs::remove_file(&new);
-            format!("{} cannot be written: {}", path.display(), errno_text(&error))
         })
     }
+}
+
+fn cannot_be_written(path: &Path, error: &io::Error) -> String {
+    format!("{} cannot be written: {}", path.display(), errno_text(error))
+}
+
+/// Whether a disk is full, read-only or broken, which passes, and not the directory's owner at fault.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+        || error.raw_os_error() == Some(nix::libc::EIO)
 }
 
 /// Whether the file is to say what was given out, rather than what is reserved.

@@ -27,6 +27,9 @@ const PLUGIN_DIR: &str = "/usr/lib/guestd/plugins";
 /// The script that qemu-ga runs around a freeze, if `-F` names none.
 const HOOK_PATH: &str = "/etc/qemu/fsfreeze-hook";
 
+/// The longest wrong word that is compared with known ones, in bytes.
+const MAX_SUGGESTED: usize = 64;
+
 /// Where the configuration is to be looked for.
 pub struct Sources<'a> {
     /// The command line.
@@ -71,6 +74,10 @@ pub fn from_text(name: &str, text: &str) -> Result<Settings, ConfigError> {
 
 /// A hint at the known word that is nearest to a wrong one: `; did you mean "x"?`, or nothing.
 pub fn suggestion<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    // No known word is near one of this length, and comparing them would take long.
+    if wrong.len() > MAX_SUGGESTED {
+        return String::new();
+    }
     let best = known.into_iter().map(|word| (strsim::damerau_levenshtein(wrong, word), word)).min();
     match best {
         Some((distance, word)) if distance <= wrong.len().max(word.len()) / 3 + 1 => {

@@ -88,6 +88,12 @@ impl Daemon {
         self
     }
 
+    /// Logs no request.
+    pub fn quiet(mut self) -> Self {
+        self.args.retain(|word| word != "-v");
+        self
+    }
+
     /// Copies a library into its plugin directory under this name.
     pub fn plugin(self, library: &Path, name: &str) -> Self {
         let path = self.path("plugins").join(name);

@@ -50,7 +50,7 @@ fn check(bytes: &[u8]) {
         assert_eq!(fsfreeze::unescape(escaped.as_bytes()), mount.point.as_os_str().as_bytes());
         assert!(mount.point.as_os_str().len() + mount.root.as_os_str().len() + mount.options.len() <= bytes.len());
         for key in ["upperdir", "lowerdir", ""] {
-            let _ = mount.options(key).count();
+            assert!(mount.options(key).count() <= mount.options.len() + 1);
         }
     }
     // storage needs no options, so that it takes a line that ends before them.
