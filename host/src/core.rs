@@ -30,7 +30,7 @@ pub struct Core {
     /// Held while the gate is opened or closed.
     gate: Mutex<()>,
     state: State,
-    memory: memory::Keeper,
+    memory: Arc<memory::Keeper>,
     facts: String,
 }
 
@@ -69,6 +69,7 @@ impl Core {
         let protocol = &view.settings.protocol;
         let version = env!("CARGO_PKG_VERSION");
         let reported = if protocol.reported_version.is_empty() { version } else { &protocol.reported_version };
+        let memory = Arc::new(memory::Keeper::new(protocol.memory_limit));
         let facts = json!({
             "version": version,
             "reported-version": reported,
@@ -84,7 +85,7 @@ impl Core {
             frozen: AtomicBool::new(false),
             gate: Mutex::new(()),
             state,
-            memory: memory::Keeper::default(),
+            memory,
         }
     }
 
@@ -105,7 +106,7 @@ impl Core {
     }
 
     /// What gives back memory that is no longer used.
-    pub fn memory(&self) -> &memory::Keeper {
+    pub fn memory(&self) -> &Arc<memory::Keeper> {
         &self.memory
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::answers::Answers;
 use crate::core::Core;
-use crate::memory;
+use crate::memory::{self, Lease};
 use crate::policy::{Reason, Verdict};
 use crate::registry::{Command, Set};
 use crate::services;
@@ -68,8 +68,13 @@ impl Dispatcher {
     }
 
     /// What gives back the memory of large messages.
-    pub fn memory(&self) -> &memory::Keeper {
+    pub fn memory(&self) -> &Arc<memory::Keeper> {
         self.core.memory()
+    }
+
+    /// How long a message may make no progress; `None`: for ever.
+    pub fn message_timeout(&self) -> Option<Duration> {
+        self.core.view().settings.protocol.message_timeout
     }
 
     /// Whether a request may overtake one that still runs on its channel.
@@ -80,7 +85,8 @@ impl Dispatcher {
 
     /// Begins a request. Must be called on the runtime's thread.
     pub fn begin(&self, envelope: Envelope) -> Begun {
-        let Envelope { text, command: name, arguments, id } = envelope;
+        let Envelope { text, command: name, arguments, id, lease } = envelope;
+        let is_large = text.len() >= memory::LARGE;
         let view = self.core.view();
         let command = view.registry.command(&name);
         let command = match (view.policy.decide(&name, command, self.core.frozen()), command) {
@@ -96,7 +102,9 @@ impl Dispatcher {
             deadline_ms,
             flags: 0,
         };
+        // Nobody else waits for what a large request takes.
         if command.has(command_flags::INSTANT | command_flags::OFTEN_INSTANT)
+            && !is_large
             && let Some(Ok(plugin)) = command.set.started()
         {
             match self.in_place(&name, command, plugin, request) {
@@ -112,7 +120,7 @@ impl Dispatcher {
             );
             return Begun::Done(Outcome { result: Err(generic(desc)), id });
         }
-        Begun::Running(self.on_worker(name, command, request, id, deadline))
+        Begun::Running(self.on_worker(name, command, request, lease, id, deadline))
     }
 
     /// Makes a call on this thread; `Err`: the request was handed back.
@@ -143,6 +151,7 @@ impl Dispatcher {
         name: String,
         command: &Command,
         request: Request,
+        lease: Lease,
         id: Option<Vec<u8>>,
         deadline: Option<Duration>,
     ) -> Running {
@@ -155,6 +164,11 @@ impl Dispatcher {
                 Err(error) => Err(error.clone()),
             };
             audit(&call, &set, &result, since);
+            // Also of a call that nobody waits for any more.
+            drop(lease);
+            if result.as_ref().is_ok_and(|reply| reply.body.len() >= memory::LARGE) {
+                core.memory().note_use();
+            }
             result
         });
         Running { worker, set: Arc::clone(&command.set), command: name, id, since, deadline }

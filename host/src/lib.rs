@@ -4,7 +4,7 @@
 //! routes to a set of the [`registry`] and watches its deadline, [`wire`] frames the reply, [`channel`] writes it. What
 //! plugins ask of the daemon is in [`services`], what all threads share in [`core`], what outlives the daemon in
 //! [`state`].
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod answers;
 pub mod channel;
@@ -14,7 +14,7 @@ pub mod core;
 pub mod daemon;
 pub mod dispatch;
 pub mod logging;
-mod memory;
+pub mod memory;
 pub mod policy;
 mod printable;
 pub mod registry;

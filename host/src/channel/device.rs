@@ -5,13 +5,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use guestd_sdk::errno_text;
 use nix::sys::termios::{self, ControlFlags, SetArg};
 
+use super::seats::Seats;
 use super::session::{End, Session};
 use super::stream::Stream;
+use super::turns::Turns;
 use crate::config::{ChannelSettings, Method};
 use crate::dispatch::Dispatcher;
 
@@ -29,9 +32,10 @@ pub async fn serve(settings: &ChannelSettings, dispatcher: &Dispatcher, name: &s
                 tracing::debug!("{name}: open");
                 told = false;
                 let since = tokio::time::Instant::now();
-                match Session::new(dispatcher, stream).serve().await {
+                let (turns, seat) = (Rc::new(Turns::new()), Seats::default().seat());
+                match Session::new(dispatcher, stream, turns, seat).serve().await {
                     End::Lost(error) => tracing::warn!("{name}: lost: {}", errno_text(&error)),
-                    End::Left => tracing::warn!("{name}: closed"),
+                    End::Left | End::Stood => tracing::warn!("{name}: closed"),
                 }
                 // A device that is lost as soon as it is open must not be opened over and over.
                 if since.elapsed() > LAST_WAIT {

@@ -1,11 +1,13 @@
 //! Sockets that clients connect to: unix and vsock.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use guestd_sdk::errno_text;
@@ -16,12 +18,14 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
 
 use super::peers::Peers;
-use super::session::Session;
+use super::seats::Seats;
+use super::session::{End, Session};
 use super::stream::{Stream, watch};
+use super::turns::Turns;
 use crate::dispatch::Dispatcher;
 
 /// The most clients of a socket at a time. Each costs a descriptor and a few kilobytes.
-const MOST_CLIENTS: usize = 128;
+const MAX_CLIENTS: usize = 128;
 /// How much of a reply the kernel is to take at once, in bytes, as far as it allows (socket(7), SO_SNDBUF, wmem_max): each
 /// time that it is full the daemon and the client have to take turns, which for a reply of a megabyte costs a tenth of its time.
 const SEND_BUFFER: usize = 512 << 10;
@@ -98,16 +102,38 @@ impl Listener {
         Ok(Self { socket: watch(fd, Interest::READABLE)?, peers, _file: file })
     }
 
-    /// Serves clients for ever, several at once.
+    /// Serves clients for ever, several at once. Where no more fit, the one that has been idle for longest makes room.
     pub async fn serve(self, dispatcher: &Dispatcher, name: &str) {
-        let mut clients = JoinSet::new();
+        let (mut clients, mut seats) = (JoinSet::new(), Seats::default());
+        let turns = Rc::new(Turns::new());
+        let (mut told_of_full, told_of_standing) = (false, Rc::new(Cell::new(false)));
         loop {
             tokio::select! {
-                Some(_) = clients.join_next() => {}
-                client = self.accept(name), if clients.len() < MOST_CLIENTS => match client {
+                Some(_) = clients.join_next() => seats.forget_left(),
+                client = self.accept(name) => match client {
                     Ok(stream) => {
-                        let dispatcher = dispatcher.clone();
-                        clients.spawn_local(async move { Session::new(&dispatcher, stream).serve().await });
+                        if clients.len() >= MAX_CLIENTS {
+                            let has_left = seats.make_room();
+                            if !std::mem::replace(&mut told_of_full, true) {
+                                let what = if has_left { "the one idle for longest" } else { "the newest, since all wait for commands," };
+                                tracing::warn!("{name}: more than {MAX_CLIENTS} clients; {what} has to leave (told once)");
+                            }
+                            if !has_left {
+                                continue;
+                            }
+                            clients.join_next().await;
+                            seats.forget_left();
+                        }
+                        let seat = seats.seat();
+                        let (dispatcher, turns, told) = (dispatcher.clone(), Rc::clone(&turns), Rc::clone(&told_of_standing));
+                        let (place, name) = (Rc::clone(&seat), name.to_owned());
+                        let server = clients.spawn_local(async move {
+                            let end = Session::new(&dispatcher, stream, turns, place).serve().await;
+                            if matches!(end, End::Stood) && !told.replace(true) {
+                                tracing::warn!("{name}: a client's message has stood still for too long; it has to leave (told once)");
+                            }
+                        });
+                        seats.take(server, seat);
                     }
                     Err(error) => {
                         tracing::warn!("{name}: a client cannot be accepted: {}", errno_text(&error));

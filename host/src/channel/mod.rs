@@ -3,8 +3,10 @@
 mod device;
 mod listen;
 mod peers;
+mod seats;
 mod session;
 mod stream;
+mod turns;
 
 pub(crate) use stream::watch;
 

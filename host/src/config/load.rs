@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use guestd_abi::LogLevel;
 use guestd_guest::trust::{Trust, Untrusted};
@@ -191,6 +192,12 @@ fn apply_toml(settings: &mut Settings, file: TomlFile, name: &str) -> Result<(),
     }
     if let Some(version) = file.protocol.reported_version {
         settings.protocol.reported_version = version;
+    }
+    if let Some(size) = file.protocol.memory_limit {
+        settings.protocol.memory_limit = usize::try_from(size).unwrap_or(usize::MAX).saturating_mul(1 << 20);
+    }
+    if let Some(seconds) = file.protocol.message_timeout {
+        settings.protocol.message_timeout = (seconds != 0).then(|| Duration::from_secs(seconds.into()));
     }
     if let Some(directory) = file.daemon.state_dir {
         settings.state_dir = directory;

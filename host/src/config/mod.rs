@@ -10,6 +10,9 @@ mod toml_file;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::unistd::{SysconfVar, sysconf};
 
 pub use load::{Sources, from_text, load, suggestion};
 
@@ -188,10 +191,40 @@ pub struct LogSettings {
 }
 
 /// The protocol.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ProtocolSettings {
     /// The version whose answers are wanted where today's differ: `"0.15"`; empty: today's.
     pub compat: String,
     /// The version that `guest-info` reports; empty: guestd's own.
     pub reported_version: String,
+    /// How much memory messages may take together, in bytes: requests being read or carried out, and replies not yet read.
+    pub memory_limit: usize,
+    /// How long a message may make no progress, in either direction; `None`: for ever.
+    pub message_timeout: Option<Duration>,
+}
+
+/// The least memory for messages, in MiB: the largest message, and what a command makes of it.
+pub const MIN_MEMORY_LIMIT: u32 = 80;
+/// The most that is taken by default, in MiB: three of the largest messages at a time, and more small ones than there can be.
+const DEFAULT_MEMORY_LIMIT: usize = 256;
+/// How long a message may stand still by default. No client takes a minute's break in the middle of one.
+const DEFAULT_MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Default for ProtocolSettings {
+    fn default() -> Self {
+        Self {
+            compat: String::new(),
+            reported_version: String::new(),
+            memory_limit: default_memory_limit(),
+            message_timeout: Some(DEFAULT_MESSAGE_TIMEOUT),
+        }
+    }
+}
+
+/// An eighth of the guest's memory, within bounds.
+fn default_memory_limit() -> usize {
+    let number = |variable| sysconf(variable).ok().flatten().and_then(|number| usize::try_from(number).ok());
+    let guest = number(SysconfVar::_PHYS_PAGES).zip(number(SysconfVar::PAGE_SIZE));
+    let eighth = guest.map_or(usize::MAX, |(pages, size)| pages.saturating_mul(size) / 8);
+    eighth.clamp((MIN_MEMORY_LIMIT as usize) << 20, DEFAULT_MEMORY_LIMIT << 20)
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{ConfigError, Method};
+use super::{ConfigError, MIN_MEMORY_LIMIT, Method};
 
 /// One file, as it was written. The same keys may be in several files.
 #[derive(Debug, Default, Deserialize)]
@@ -74,6 +74,18 @@ pub struct Log {
 pub struct Protocol {
     pub compat: Option<Compat>,
     pub reported_version: Option<String>,
+    #[serde(deserialize_with = "memory_limit")]
+    pub memory_limit: Option<u32>,
+    pub message_timeout: Option<u32>,
+}
+
+/// A number of MiB that is enough for one message of any size.
+fn memory_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let size = u32::deserialize(deserializer)?;
+    if size < MIN_MEMORY_LIMIT {
+        return Err(serde::de::Error::custom(format_args!("memory-limit is at least {MIN_MEMORY_LIMIT} (MiB)")));
+    }
+    Ok(Some(size))
 }
 
 /// `[daemon]`
@@ -209,6 +221,8 @@ mod tests {
             [protocol]
             compat = "0.15"
             reported-version = "10.2.2"
+            memory-limit = 512
+            message-timeout = 0
             [daemon]
             state-dir = "/run/x"
         "#;
@@ -218,6 +232,7 @@ mod tests {
         assert_eq!(file.plugins.overrides, ["example"]);
         assert_eq!(file.commands.deadline["guest-file-read"], 5);
         assert!(matches!(file.protocol.compat, Some(Compat::V0_15)));
+        assert_eq!((file.protocol.memory_limit, file.protocol.message_timeout), (Some(512), Some(0)));
         assert_eq!(file.daemon.state_dir.as_deref(), Some("/run/x".as_ref()));
     }
 
@@ -232,6 +247,8 @@ mod tests {
             ("[[channel]]\nmethod = \"virtio\"\n", "x.toml:2: unknown variant `virtio`"),
             ("[[channel]]\nmethod = \"virtio-serail\"\n", "did you mean \"virtio-serial\"?"),
             ("[log]\nlevel = 3\n", "x.toml:2: "),
+            ("[protocol]\nmemory-limit = 79\n", "x.toml:2: memory-limit is at least 80 (MiB)"),
+            ("[protocol]\nmessage-timeout = -1\n", "x.toml:2: "),
             ("x = \n", "x.toml:1: "),
         ] {
             let error = parse("x.toml", text).unwrap_err().to_string();

@@ -1,11 +1,13 @@
 //! What memory the daemon keeps while nobody asks it for anything.
 //!
-//! A burst of work is followed by some quiet, and then what it took is given back: free memory of the heap, and program
+//! What messages take is counted, and bounded by one budget (`budget.rs`). A burst of work is followed by some quiet, and then what it took is given back: free memory of the heap, and program
 //! text that will not be run again for long, as that of the daemon's start.
 
+mod budget;
 mod heap;
 mod text;
 
+pub use budget::Lease;
 pub use heap::tune;
 
 use std::io;
@@ -19,29 +21,35 @@ use tokio::io::Interest;
 use tokio::sync::Notify;
 
 use crate::channel::watch;
+use budget::Budget;
 
-/// Messages of at least this many bytes take memory that is worth giving back.
+/// Messages of at least this many bytes take memory that is worth counting and giving back.
 pub const LARGE: usize = 256 << 10;
 /// How long after the last use memory is kept for the next one. Fresh memory costs more than all else that is done with
 /// a large message: the kernel clears it and maps it page by page.
 const KEPT_FOR: Duration = Duration::from_millis(500);
 
-/// Gives memory back once it is no longer in use.
+/// Gives out memory for messages, and gives it back once it is no longer in use.
 pub struct Keeper {
     /// Wakes the one that gives back; once, until it has done so.
     used: Notify,
     to_do: AtomicBool,
     last_use: Mutex<Instant>,
-}
-
-impl Default for Keeper {
-    fn default() -> Self {
-        Self { used: Notify::new(), to_do: AtomicBool::new(false), last_use: Mutex::new(Instant::now()) }
-    }
+    budget: Budget,
 }
 
 impl Keeper {
-    /// Notes that something took much memory: a large message, or a plugin that was opened.
+    /// One that lets messages take that many bytes together.
+    pub fn new(budget: usize) -> Self {
+        Self {
+            used: Notify::new(),
+            to_do: AtomicBool::new(false),
+            last_use: Mutex::new(Instant::now()),
+            budget: Budget::new(budget),
+        }
+    }
+
+    /// Notes that much memory is in use no more: that of a large message, or of the opening of a plugin.
     pub fn note_use(&self) {
         *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if !self.to_do.swap(true, Ordering::AcqRel) {

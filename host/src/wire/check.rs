@@ -84,8 +84,8 @@ fn string_end(text: &[u8], start: usize) -> Option<usize> {
     }
     let content: Range<usize> = start + 1..at;
     let content = text.get(content)?;
-    let good =
-        (!escapes || strings::check_escapes(content).is_ok()) && (!non_ascii || std::str::from_utf8(content).is_ok());
+    let good = (!escapes || strings::check_escapes(content, true).is_ok())
+        && (!non_ascii || std::str::from_utf8(content).is_ok());
     good.then_some(at + 1)
 }
 

@@ -2,9 +2,12 @@
 //!
 //! Messages are told apart by the balance of their brackets, as QEMU's parser does it: no line break is needed, and
 //! several may follow each other. Everything is done in one pass over the bytes as they come: the lexer's state and
-//! the grammar's survive between reads, so that a message of megabytes is looked at once.
+//! the grammar's survive between reads, so that a message of megabytes is looked at once. What each byte costs does not depend
+//! on what came before it; `guestd_sdk::steps` counts it for tests and fuzz targets.
 
 use std::ops::Range;
+
+use guestd_sdk::steps;
 
 use super::grammar::{Grammar, Member, Token};
 use super::number::{Number, Step};
@@ -19,9 +22,10 @@ const MAX_TOKENS: usize = 2 << 20;
 const MAX_BYTES: usize = 64 << 20;
 /// A message of at least this size takes the read buffer with it; a smaller one is copied out of it.
 const BIG: usize = 32 << 10;
-/// The least room that a read is offered, and the most by which the buffer grows at a time.
-const MIN_READ: usize = 8 << 10;
-const MAX_READ: usize = 4 << 20;
+/// The least room that the buffer has, which is doubled whenever half of this is not left.
+const MIN_ROOM: usize = 8 << 10;
+/// The most room that the buffer has: a message, and what a read brought of the next.
+pub const MAX_ROOM: usize = MAX_BYTES + (64 << 10);
 
 /// What the bytes amount to.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,12 +57,30 @@ pub struct Framer {
     braces: i32,
     brackets: i32,
     tokens: usize,
-    /// What the message has that needs a closer look at its end.
+    /// What the message has that needs a closer look.
     non_ascii: bool,
     escapes: bool,
     not_json: bool,
+    /// How many bytes of the message have had that look, which they get as they come.
+    utf8: Checked,
+    escaped: Checked,
+    /// There was no room for the message: how many bytes of it are gone.
+    dropped: Option<usize>,
+    /// An error has been answered, and nothing has come since with which a client may begin afresh.
+    in_run: bool,
     grammar: Grammar,
 }
+
+/// How far a look at the message has come, and what was wrong.
+#[derive(Debug, Default)]
+struct Checked {
+    bytes: usize,
+    problem: Option<String>,
+}
+
+/// There is no more room for the message under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
 
 /// Where the lexer is, between two bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,25 +121,73 @@ impl Framer {
             non_ascii: false,
             escapes: false,
             not_json: false,
+            utf8: Checked::default(),
+            escaped: Checked::default(),
+            dropped: None,
+            in_run: false,
             grammar: Grammar::new(),
         }
     }
 
     /// Forgets everything: the stream has a new writer.
     pub fn reset(&mut self) {
-        self.buffer = Vec::new();
-        (self.start, self.at) = (0, 0);
-        self.lexer = Lexer::Between;
-        self.forget_message();
+        *self = Self::new();
     }
 
-    /// The buffer to append what is read to, with room for more. It grows with the message under way, so that few
-    /// reads are needed for a large one.
+    /// The buffer to append what is read to, with room for more. It doubles as the message under way grows, so that few reads
+    /// are needed for a large one and small ones cost nothing each, up to `most` bytes. Fails where that is not enough, or
+    /// where there is no memory.
+    pub fn room(&mut self, most: usize) -> Result<&mut Vec<u8>, NoRoom> {
+        let free = |buffer: &Vec<u8>| buffer.capacity() - buffer.len();
+        if free(&self.buffer) < MIN_ROOM / 2 {
+            let (full, gone) = (self.buffer.len(), self.start);
+            self.drop_consumed();
+            // Otherwise the same bytes would be moved again soon.
+            if gone < full / 2 || free(&self.buffer) < MIN_ROOM / 2 {
+                let wanted = self.buffer.capacity().saturating_mul(2).clamp(MIN_ROOM, most.max(MIN_ROOM));
+                let more = wanted.saturating_sub(self.buffer.len());
+                self.buffer.try_reserve_exact(more).map_err(|_| NoRoom)?;
+            }
+        }
+        if free(&self.buffer) == 0 { Err(NoRoom) } else { Ok(&mut self.buffer) }
+    }
+
+    /// The buffer with as much room as any message needs: for those who have the bytes already.
     pub fn space(&mut self) -> &mut Vec<u8> {
-        self.drop_consumed();
-        let pending = self.buffer.len();
-        self.buffer.reserve_exact(pending.clamp(MIN_READ, MAX_READ));
+        if self.room(usize::MAX).is_err() {
+            self.discard();
+        }
         &mut self.buffer
+    }
+
+    /// Whether the room for more has grown to `most`, so that [`Self::room`] would need more than that.
+    pub fn is_full(&self, most: usize) -> bool {
+        let free = self.buffer.capacity() - self.buffer.len();
+        free < MIN_ROOM / 2 && self.buffer.capacity() >= most && self.start < self.buffer.len() / 2
+    }
+
+    /// The bytes that the buffer takes.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Gives back room that is not needed, at the end of a turn.
+    pub fn tidy(&mut self) {
+        if self.start == self.buffer.len() {
+            self.drop_consumed();
+        }
+        if self.buffer.capacity() > 2 * BIG && self.pending() < BIG {
+            self.drop_consumed();
+            self.buffer.shrink_to(BIG);
+        }
+    }
+
+    /// Goes on with the message under way without keeping it, since there is no room: an error comes in its place, and
+    /// what follows is understood.
+    pub fn discard(&mut self) {
+        self.dropped.get_or_insert(0);
+        self.drop_seen();
+        self.tidy();
     }
 
     /// How many bytes of unfinished messages wait here.
@@ -125,15 +195,65 @@ impl Framer {
         self.buffer.len() - self.start
     }
 
+    /// Whether a message has begun and not ended.
+    pub fn has_half(&self) -> bool {
+        self.pending() > 0 || self.dropped.is_some()
+    }
+
     /// The next message or error in what was read so far.
     pub fn next_frame(&mut self) -> Option<Frame> {
         while let Some(&byte) = self.buffer.get(self.at) {
-            if let Some(frame) = self.step(byte) {
-                return Some(frame);
+            let before = self.at;
+            let frame = self.step(byte);
+            steps::count(1 + self.at.saturating_sub(before));
+            if frame.is_some() {
+                return frame;
             }
         }
-        let size = self.buffer.len() - self.start;
-        (size > MAX_BYTES).then(|| self.fail("JSON token size limit exceeded".to_owned(), Lexer::Skip))
+        let size = self.buffer.len() - self.start + self.dropped.unwrap_or(0);
+        if size > MAX_BYTES {
+            return self.fail("JSON token size limit exceeded".to_owned(), Lexer::Skip);
+        }
+        if self.dropped.is_some() {
+            self.drop_seen();
+        } else {
+            self.check_text(false);
+        }
+        None
+    }
+
+    /// Drops what was looked at of a message that is not kept.
+    fn drop_seen(&mut self) {
+        if let Some(dropped) = &mut self.dropped {
+            *dropped += self.at - self.start;
+            self.start = self.at;
+        }
+    }
+
+    /// Has a closer look at the text that has come since the last one; with `whole` the message is complete.
+    fn check_text(&mut self, whole: bool) {
+        let text = self.buffer.get(self.start..self.at).unwrap_or_default();
+        if self.non_ascii && self.utf8.problem.is_none() {
+            let rest = text.get(self.utf8.bytes..).unwrap_or_default();
+            steps::count(rest.len());
+            self.utf8.bytes += match std::str::from_utf8(rest) {
+                Ok(_) => rest.len(),
+                Err(error) => {
+                    if whole || error.error_len().is_some() {
+                        self.utf8.problem = Some("invalid UTF-8 sequence in string".to_owned());
+                    }
+                    error.valid_up_to()
+                }
+            };
+        }
+        if self.escapes && self.escaped.problem.is_none() {
+            let rest = text.get(self.escaped.bytes..).unwrap_or_default();
+            steps::count(rest.len());
+            match strings::check_escapes(rest, whole) {
+                Ok(seen) => self.escaped.bytes += seen,
+                Err(problem) => self.escaped.problem = Some(problem),
+            }
+        }
     }
 
     /// Looks at the byte at `self.at`, and moves on behind what it understood.
@@ -160,8 +280,8 @@ impl Framer {
                 self.end_keyword(from)
             }
             Lexer::Skip => {
-                let ends = matches!(byte, b'[' | b']' | b'{' | b'}' | b':' | b',' | 0xFF);
-                if ends || (byte < 0x20 && byte != b'\t') {
+                let ends = ends_skipping(byte);
+                if ends {
                     self.lexer = Lexer::Between;
                 } else {
                     self.at += 1;
@@ -179,10 +299,14 @@ impl Framer {
                 self.at += 1;
                 if self.tokens == 0 {
                     self.start = self.at;
+                    self.in_run &= byte != b'\n';
                 }
                 None
             }
-            b'{' => self.open(Token::OpenObject),
+            b'{' => {
+                self.in_run &= self.tokens != 0;
+                self.open(Token::OpenObject)
+            }
             b'[' => self.open(Token::OpenArray),
             b'}' => {
                 self.braces -= 1;
@@ -255,7 +379,7 @@ impl Framer {
     fn open(&mut self, token: Token) -> Option<Frame> {
         if self.braces + self.brackets >= MAX_NESTING {
             self.at += 1;
-            return Some(self.fail("JSON nesting depth limit exceeded".to_owned(), Lexer::Between));
+            return self.fail("JSON nesting depth limit exceeded".to_owned(), Lexer::Between);
         }
         match token {
             Token::OpenObject => self.braces += 1,
@@ -274,60 +398,85 @@ impl Framer {
         self.lexer = Lexer::Between;
         self.tokens += 1;
         if self.tokens > MAX_TOKENS {
-            return Some(self.fail("JSON token count limit exceeded".to_owned(), Lexer::Between));
+            return self.fail("JSON token count limit exceeded".to_owned(), Lexer::Between);
         }
-        self.grammar.token(token, place.start - self.start..place.end - self.start);
+        let offset = |at: usize| at.saturating_sub(self.start);
+        self.grammar.token(token, offset(place.start)..offset(place.end));
         // One of them below zero ends the message at once, as QEMU's parser has it.
         let unfinished = self.braces >= 0 && self.brackets >= 0 && self.braces + self.brackets > 0;
         if unfinished {
             return None;
         }
-        Some(self.end_message())
+        self.end_message()
     }
 
-    fn end_message(&mut self) -> Frame {
+    fn end_message(&mut self) -> Option<Frame> {
+        if self.dropped.is_some() {
+            return self.fail("JSON message too large for the memory that is left".to_owned(), Lexer::Between);
+        }
+        self.check_text(true);
         let text = self.buffer.get(self.start..self.at).unwrap_or_default();
-        let problem = match self.grammar.error() {
-            _ if text.len() > MAX_BYTES => Some("JSON token size limit exceeded".to_owned()),
-            Some(error) => Some(format!("JSON parse error, {error}")),
-            None if self.non_ascii && std::str::from_utf8(text).is_err() => {
-                Some("JSON parse error, invalid UTF-8 sequence in string".to_owned())
-            }
-            None if self.escapes => {
-                strings::check_escapes(text).err().map(|error| format!("JSON parse error, {error}"))
-            }
-            None => None,
-        };
-        if let Some(text) = problem {
-            return self.fail(text, Lexer::Between);
+        if text.len() > MAX_BYTES {
+            return self.fail("JSON token size limit exceeded".to_owned(), Lexer::Between);
+        }
+        let grammar = self.grammar.error().map(str::to_owned);
+        if let Some(error) = grammar.or(self.utf8.problem.take()).or(self.escaped.problem.take()) {
+            return self.fail(format!("JSON parse error, {error}"), Lexer::Between);
         }
         if !self.grammar.is_object() {
-            return self.fail("QMP input must be a JSON object".to_owned(), Lexer::Between);
+            self.in_run = false;
+            self.consume_message();
+            return Some(Frame::Broken("QMP input must be a JSON object".to_owned()));
         }
         if self.not_json {
-            // Rare: lexed once more as JSON, so that the members lie where the text has them.
-            let mut json = Self { buffer: strings::to_json(text), ..Self::new() };
-            let frame = json.next_frame();
-            self.consume_message();
-            return frame.unwrap_or_else(|| Frame::Broken("JSON parse error, expecting value".to_owned()));
+            return self.end_message_of_another_spelling();
         }
         let members = self.grammar.members().to_vec();
-        let text = self.take_text();
+        let Some(text) = self.take_text() else {
+            return self.fail("JSON message too large for the memory that is left".to_owned(), Lexer::Between);
+        };
+        self.in_run = false;
         self.consume_message();
-        Frame::Message(Message { text, members })
+        Some(Frame::Message(Message { text, members }))
     }
 
-    /// The text of the message that ends at `self.at`, without copying a big one.
-    fn take_text(&mut self) -> Vec<u8> {
-        if self.at - self.start < BIG {
-            return self.buffer.get(self.start..self.at).unwrap_or_default().to_vec();
+    /// Rare: what has QEMU's additions is lexed once more as JSON, so that the members lie where the text has them.
+    fn end_message_of_another_spelling(&mut self) -> Option<Frame> {
+        let json = strings::to_json(self.buffer.get(self.start..self.at).unwrap_or_default());
+        let Some(json) = json else {
+            return self.fail("JSON message too large for the memory that is left".to_owned(), Lexer::Between);
+        };
+        let frame = Self { buffer: json, ..Self::new() }.next_frame();
+        self.in_run = false;
+        self.consume_message();
+        Some(frame.unwrap_or_else(|| Frame::Broken("JSON parse error, expecting value".to_owned())))
+    }
+
+    /// The text of the message that ends at `self.at`, without copying a big one that is most of the buffer. `None`: there is no
+    /// memory for a copy.
+    fn take_text(&mut self) -> Option<Vec<u8>> {
+        let length = self.at - self.start;
+        let rest = self.buffer.len() - self.at;
+        let copy = |bytes: &[u8]| {
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(bytes.len()).ok()?;
+            copy.extend_from_slice(bytes);
+            Some(copy)
+        };
+        steps::count(length.min(BIG));
+        if length < BIG || length < rest || length < self.start {
+            return copy(self.buffer.get(self.start..self.at).unwrap_or_default());
         }
-        let rest = self.buffer.get(self.at..).unwrap_or_default().to_vec();
+        let rest = copy(self.buffer.get(self.at..).unwrap_or_default())?;
+        steps::count(rest.len());
         let mut text = std::mem::replace(&mut self.buffer, rest);
         text.truncate(self.at);
         text.drain(..self.start);
+        if text.capacity() - text.len() > text.len() / 4 {
+            text.shrink_to_fit();
+        }
         (self.start, self.at) = (0, 0);
-        text
+        Some(text)
     }
 
     /// An error in the lexer at the token that began at `from`: `byte` cannot follow.
@@ -341,7 +490,7 @@ impl Framer {
         if !matches!(byte, b'[' | b']' | b'{' | b'}' | b':' | b',' | b'\n' | b'\r') {
             self.at += 1;
         }
-        Some(self.fail(text, Lexer::Skip))
+        self.fail(text, Lexer::Skip)
     }
 
     /// The byte 0xFF: a client starts afresh. A number or keyword that it ends is complete and is answered; anything else
@@ -349,14 +498,17 @@ impl Framer {
     fn flush(&mut self) -> Option<Frame> {
         self.at += 1;
         self.lexer = Lexer::Between;
+        self.in_run = false;
         self.consume_message();
         None
     }
 
-    fn fail(&mut self, text: String, lexer: Lexer) -> Frame {
+    /// What is wrong is answered, once in a run of broken bytes: the rest of a broken message would draw an error for
+    /// every other byte of it.
+    fn fail(&mut self, text: String, lexer: Lexer) -> Option<Frame> {
         self.lexer = lexer;
         self.consume_message();
-        Frame::Broken(text)
+        (!std::mem::replace(&mut self.in_run, true)).then_some(Frame::Broken(text))
     }
 
     /// The message under way ends at `self.at`.
@@ -368,6 +520,7 @@ impl Framer {
     fn forget_message(&mut self) {
         (self.braces, self.brackets, self.tokens) = (0, 0, 0);
         (self.non_ascii, self.escapes, self.not_json) = (false, false, false);
+        (self.utf8, self.escaped, self.dropped) = (Checked::default(), Checked::default(), None);
         self.grammar.reset();
     }
 
@@ -377,10 +530,8 @@ impl Framer {
         if gone == 0 {
             return;
         }
+        steps::count(self.buffer.len() - gone);
         self.buffer.drain(..gone);
-        if self.buffer.capacity() > 2 * BIG && self.buffer.len() < BIG {
-            self.buffer.shrink_to(BIG);
-        }
         self.start = 0;
         self.at -= gone;
         match &mut self.lexer {
@@ -388,11 +539,16 @@ impl Framer {
             | Lexer::Escape { from, .. }
             | Lexer::Number { from, .. }
             | Lexer::Keyword { from } => {
-                *from -= gone;
+                *from = from.saturating_sub(gone);
             }
             Lexer::Between | Lexer::Skip => {}
         }
     }
+}
+
+/// Whether a byte ends the search for what comes after an error.
+fn ends_skipping(byte: u8) -> bool {
+    matches!(byte, b'[' | b']' | b'{' | b'}' | b':' | b',' | 0xFF) || (byte < 0x20 && byte != b'\t')
 }
 
 impl Default for Framer {

@@ -10,6 +10,6 @@ mod scan;
 mod strings;
 
 pub use check::to_line;
-pub use framer::{Frame, Framer, Message};
+pub use framer::{Frame, Framer, MAX_ROOM, Message};
 pub use outbox::{MAX_SLICES, Outbox};
 pub use request::{Envelope, EnvelopeError};

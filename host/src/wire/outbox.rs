@@ -11,6 +11,8 @@ use guestd_sdk::answer::to_json;
 const BIG: usize = 8 << 10;
 /// The most pieces that are offered to one system call; more than two large replies seldom wait.
 pub const MAX_SLICES: usize = 16;
+/// The longest text of an error, in bytes. Those of the protocol are a sentence; a path in one may have 4096 bytes.
+const MAX_DESC: usize = 8 << 10;
 
 /// Replies that have not been written yet.
 #[derive(Default)]
@@ -32,6 +34,11 @@ impl Outbox {
     /// Whether so much waits that it should be written before more is made.
     pub fn is_large(&self) -> bool {
         !self.pieces.is_empty() || self.tail.len() >= 64 * BIG
+    }
+
+    /// The bytes that it takes by itself, without large bodies.
+    pub fn capacity(&self) -> usize {
+        self.tail.capacity() + self.pieces.iter().map(RVec::len).filter(|length| *length < BIG).sum::<usize>()
     }
 
     /// Forgets everything: there is nobody to read it.
@@ -57,6 +64,7 @@ impl Outbox {
     /// Adds an error.
     pub fn push_error(&mut self, class: &str, desc: &str, id: Option<&[u8]>) {
         let text = |text: &str| to_json(&text).unwrap_or_else(|_| b"\"\"".to_vec());
+        let desc = desc.get(..desc.floor_char_boundary(MAX_DESC)).unwrap_or_default();
         let (class, desc) = (text(class), text(desc));
         let small = &mut self.tail;
         small.extend_from_slice(b"{\"error\": {\"class\": ");
@@ -152,6 +160,13 @@ mod tests {
             let expected = fill(&mut outbox);
             assert_eq!(drain(&mut outbox, step), expected);
         }
+    }
+
+    #[test]
+    fn an_error_is_a_sentence() {
+        let mut outbox = Outbox::default();
+        outbox.push_error("GenericError", &"x".repeat(1 << 20), None);
+        assert!(drain(&mut outbox, usize::MAX).len() < MAX_DESC + 100);
     }
 
     #[test]

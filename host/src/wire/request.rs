@@ -3,11 +3,20 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use guestd_sdk::{quoted, steps};
+
 use super::framer::Message;
 use super::grammar::Member;
+use crate::memory::Lease;
+
+/// The longest text of a name, in bytes with its quotes and escapes, that can be one of the protocol's; of a longer one
+/// only the beginning is read.
+const MAX_NAME: usize = 1 << 10;
+/// The longest `id`, in bytes: it is sent back.
+pub const MAX_ID: usize = 64 << 10;
 
 /// A request whose envelope is as it should be.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Envelope {
     /// The whole message.
     pub text: Vec<u8>,
@@ -17,6 +26,8 @@ pub struct Envelope {
     pub arguments: Range<usize>,
     /// The JSON text of the `id`, on one line.
     pub id: Option<Vec<u8>>,
+    /// The share of the memory for messages that the text takes, once its reader has one for it.
+    pub lease: Lease,
 }
 
 /// What is wrong with an envelope.
@@ -36,14 +47,18 @@ impl Envelope {
             Ok(parts) => parts,
             Err(desc) => return Err(EnvelopeError { desc, id: None }),
         };
+        if parts.id.as_ref().is_some_and(|place| place.len() > MAX_ID) {
+            let desc = format!("QMP input member 'id' is longer than {} KiB", MAX_ID >> 10);
+            return Err(EnvelopeError { desc, id: None });
+        }
         let id = parts.id.map(|place| one_line(text.get(place).unwrap_or_default()));
         if let Some(desc) = parts.problem {
             return Err(EnvelopeError { desc, id });
         }
-        let Some(command) = parts.execute.and_then(|place| string(text.get(place)?).map(Cow::into_owned)) else {
+        let Some(command) = parts.execute.and_then(|place| name(text.get(place)?).map(Cow::into_owned)) else {
             return Err(EnvelopeError { desc: "QMP input lacks member 'execute'".to_owned(), id });
         };
-        Ok(Self { command, arguments: parts.arguments.unwrap_or_default(), id, text })
+        Ok(Self { command, arguments: parts.arguments.unwrap_or_default(), id, text, lease: Lease::default() })
     }
 }
 
@@ -63,13 +78,13 @@ impl Parts {
         for member in members {
             let value = text.get(member.value.clone()).unwrap_or_default();
             let first = value.first().copied();
-            let key = text.get(member.key.clone()).and_then(string).unwrap_or_default();
+            let key = text.get(member.key.clone()).and_then(name).unwrap_or_default();
             let (place, problem) = match key.as_ref() {
                 "execute" => (&mut parts.execute, (first != Some(b'"')).then(|| must_be("execute", "a string"))),
                 "arguments" => (&mut parts.arguments, (first != Some(b'{')).then(|| must_be("arguments", "an object"))),
                 "id" => (&mut parts.id, None),
                 other => {
-                    parts.problem.get_or_insert_with(|| format!("QMP input member '{other}' is unexpected"));
+                    parts.problem.get_or_insert_with(|| format!("QMP input member '{}' is unexpected", quoted(other)));
                     continue;
                 }
             };
@@ -86,18 +101,30 @@ fn must_be(member: &str, what: &str) -> String {
     format!("QMP input member '{member}' must be {what}")
 }
 
+/// The content of a string that names something: all of it, or the beginning with an ellipsis, which names nothing.
+fn name(text: &[u8]) -> Option<Cow<'_, str>> {
+    if text.len() <= MAX_NAME {
+        return string(text);
+    }
+    let head = text.get(1..MAX_NAME)?;
+    let head = String::from_utf8_lossy(head);
+    Some(Cow::Owned(quoted(&head).into_owned()))
+}
+
 /// The content of a string that has been checked.
 fn string(text: &[u8]) -> Option<Cow<'_, str>> {
-    let quoted = std::str::from_utf8(text).ok()?;
-    let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
+    steps::count(text.len());
+    let text = std::str::from_utf8(text).ok()?;
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     match inner.contains('\\') {
         false => Some(Cow::Borrowed(inner)),
-        true => serde_json::from_str(quoted).ok().map(Cow::Owned),
+        true => serde_json::from_str(text).ok().map(Cow::Owned),
     }
 }
 
 /// A value's text without line breaks, which can only be white space in it: a reply is one line.
 fn one_line(value: &[u8]) -> Vec<u8> {
+    steps::count(value.len());
     value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
 }
 
@@ -134,6 +161,22 @@ mod tests {
     fn an_id_comes_back_on_one_line() {
         let envelope = read("{\"execute\":\"x\",\"id\":[1,\r\n \"a\\nb\"]}").unwrap();
         assert_eq!(envelope.id.as_deref(), Some(b"[1,   \"a\\nb\"]".as_slice()));
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_and_not_repeated() {
+        let long = "x".repeat(1 << 20);
+        let head = format!("{}...", "x".repeat(128));
+        steps::reset();
+        assert_eq!(read(&format!(r#"{{"execute":"{long}","id":1}}"#)).unwrap().command, head);
+        let unexpected = format!("QMP input member '{head}' is unexpected");
+        assert_eq!(error(&format!(r#"{{"{long}":1,"id":1}}"#)), (unexpected, Some("1".to_owned())));
+        let too_long = ("QMP input member 'id' is longer than 64 KiB".to_owned(), None);
+        assert_eq!(error(&format!(r#"{{"execute":"x","id":"{long}"}}"#)), too_long);
+        assert!(steps::taken() < 4 << 20, "{}", steps::taken());
+        let longest = format!("\"{}\"", "i".repeat(MAX_ID - 2));
+        let text = format!(r#"{{"execute":"x","id":{longest}}}"#);
+        assert_eq!(read(&text).unwrap().id.unwrap(), longest.as_bytes());
     }
 
     #[test]

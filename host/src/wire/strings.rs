@@ -1,10 +1,19 @@
 //! Strings as QEMU's parser takes them: their escapes, and the forms that are not JSON's.
 
-/// Checks the escapes of every string in a message that lexed well. Fails with QEMU's words for the first bad one.
-pub fn check_escapes(message: &[u8]) -> Result<(), String> {
+use guestd_sdk::steps;
+
+/// The longest escape: a pair of `\uXXXX`.
+const MAX_ESCAPE: usize = 12;
+
+/// Checks the escapes of every string in a message that lexed well, or in its beginning, if it is not `whole`; then the last may be
+/// unfinished. Returns how many bytes need no second look. Fails with QEMU's words for the first bad one.
+pub fn check_escapes(message: &[u8], whole: bool) -> Result<usize, String> {
     let mut at = 0;
     while let Some(found) = message.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
         let escape = at + found;
+        if !whole && escape + MAX_ESCAPE > message.len() {
+            return Ok(escape);
+        }
         at = escape + 2;
         match message.get(escape + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' | b'\'') => {}
@@ -12,7 +21,7 @@ pub fn check_escapes(message: &[u8]) -> Result<(), String> {
             _ => return Err("invalid escape sequence in string".to_owned()),
         }
     }
-    Ok(())
+    Ok(message.len())
 }
 
 /// Checks the `\uXXXX` at `escape`, and the second half where it is a pair; returns where it ends.
@@ -37,9 +46,14 @@ fn hex_at(message: &[u8], at: usize) -> Option<u32> {
     digits.iter().try_fold(0, |number, digit| Some(number * 16 + char::from(*digit).to_digit(16)?))
 }
 
-/// Turns strings in single quotes into strings in double quotes, and `\'` into `'`, in a message that lexed well.
-pub fn to_json(message: &[u8]) -> Vec<u8> {
-    let mut json = Vec::with_capacity(message.len() + 16);
+/// Turns strings in single quotes into strings in double quotes, and `\'` into `'`, in a message that lexed well. `None`: there is no
+/// memory for it.
+pub fn to_json(message: &[u8]) -> Option<Vec<u8>> {
+    steps::count(message.len());
+    // A double quote in single ones gets a backslash.
+    let more = memchr::memchr_iter(b'"', message).count();
+    let mut json = Vec::new();
+    json.try_reserve_exact(message.len() + more).ok()?;
     let mut quote = None;
     let mut bytes = message.iter().copied();
     while let Some(byte) = bytes.next() {
@@ -61,7 +75,7 @@ pub fn to_json(message: &[u8]) -> Vec<u8> {
             _ => json.push(byte),
         }
     }
-    json
+    Some(json)
 }
 
 #[cfg(test)]
@@ -70,7 +84,12 @@ mod tests {
 
     #[test]
     fn good_escapes_pass_and_bad_ones_are_named() {
-        assert_eq!(check_escapes(br#""\"\\\/\b\f\n\r\t\'\u0000\uffff\ud83d\ude00""#), Ok(()));
+        let good = br#""\"\\\/\b\f\n\r\t\'\u0000\uffff\ud83d\ude00""#;
+        assert_eq!(check_escapes(good, true), Ok(good.len()));
+        for end in 0..good.len() {
+            let seen = check_escapes(&good[..end], false).unwrap();
+            assert_eq!(check_escapes(&good[seen..], true), Ok(good.len() - seen), "{end}");
+        }
         for (text, error) in [
             (r#""\a""#, "invalid escape sequence in string"),
             (r#""\U0041""#, "invalid escape sequence in string"),
@@ -80,13 +99,13 @@ mod tests {
             (r#""\ud83dx""#, r"\ud83d is not a valid Unicode character"),
             (r#""\ud83d\u0041""#, r"\ud83d is not a valid Unicode character"),
         ] {
-            assert_eq!(check_escapes(text.as_bytes()), Err(error.to_owned()), "{text}");
+            assert_eq!(check_escapes(text.as_bytes(), true), Err(error.to_owned()), "{text}");
         }
     }
 
     #[test]
     fn single_quotes_become_double_ones() {
-        let json = to_json(br#"{'a':'it\'s "x" \n','b':"it\'s 'y' \" "}"#);
+        let json = to_json(br#"{'a':'it\'s "x" \n','b':"it\'s 'y' \" "}"#).unwrap();
         assert_eq!(String::from_utf8(json).unwrap(), r#"{"a":"it's \"x\" \n","b":"it's 'y' \" "}"#);
     }
 }

@@ -42,12 +42,15 @@ impl Client {
     /// The next line within `limit`, without its end; `None`: there is none. An end of the stream is an empty line.
     pub fn line_within(&mut self, limit: Duration) -> Option<Vec<u8>> {
         let until = Instant::now() + limit;
+        let mut seen = 0;
         loop {
-            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+            let fresh = self.received.get(seen..).unwrap_or_default();
+            if let Some(end) = memchr::memchr(b'\n', fresh).map(|place| seen + place) {
                 let mut line: Vec<u8> = self.received.drain(..=end).collect();
                 line.pop();
                 return Some(line);
             }
+            seen = self.received.len();
             let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
             self.stream.set_read_timeout(Some(left)).unwrap();
             let mut room = vec![0; 1 << 16];

@@ -9,6 +9,8 @@ use serde_json::json;
 /// Time for threads that have nothing more to do to end.
 const SETTLE: Duration = Duration::from_secs(12);
 const WATCH: Duration = Duration::from_secs(10);
+/// The time between two hosts, in which the guest sees that one has gone.
+const HOST_GAP: Duration = Duration::from_millis(300);
 
 #[test]
 fn the_host_may_do_what_it_likes() {
@@ -16,6 +18,7 @@ fn the_host_may_do_what_it_likes() {
         return;
     };
     closing_in_mid_message(&mut vm);
+    hosts_that_never_start_afresh(&mut vm);
     not_reading(&mut vm);
     idle(&mut vm);
 }
@@ -56,6 +59,45 @@ fn closing_in_mid_message(vm: &mut Vm) {
     assert_eq!(vm.agent_pid().unwrap(), pid);
     let alive = vm.run(&format!("kill -0 {pid} && ! [ -e /run/guest/agent.exit ]"));
     assert!(alive.is_ok(), "the agent has ended: {alive:?}");
+}
+
+/// Hosts like Proxmox VE, which open the port for each command and never send 0xFF: what one has left behind must not reach the
+/// next. Eight times half a message, a message whose answer is not read, and one in many pieces right behind the opening.
+fn hosts_that_never_start_afresh(vm: &mut Vm) {
+    if vm.which_agent() == Some(Agent::QemuGa) {
+        note("not for qemu-ga: after half a message it answers no such host any more");
+        return;
+    }
+    drop(vm.agent().unwrap());
+    let id = "x".repeat(60_000);
+    let pieces = json!({"execute": "guest-ping", "id": id}).to_string();
+    for round in 0..8 {
+        let left_behind = [
+            b"{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"cat\",\"input-data\":".as_slice(),
+            &request("guest-info", json!({})).repeat(200),
+        ];
+        for bytes in left_behind {
+            let mut host = vm.raw_agent().unwrap();
+            // The longer one may not fit as long as nobody reads.
+            let _ = host.send_until_stuck(bytes, 1, Duration::from_millis(200)).unwrap();
+            std::thread::sleep(HOST_GAP);
+            drop(host);
+            // Another process of the host takes longer than this to start.
+            std::thread::sleep(HOST_GAP);
+            let mut host = vm.raw_agent().unwrap();
+            host.send(&request("guest-ping", json!({}))).unwrap();
+            let answer = host.line().unwrap_or_else(|error| panic!("round {round}: {error}"));
+            assert_eq!(answer.json, json!({"return": {}}), "round {round}");
+            drop(host);
+            std::thread::sleep(HOST_GAP);
+            let mut host = vm.raw_agent().unwrap();
+            host.send(pieces.as_bytes()).unwrap();
+            let answer = host.line().unwrap_or_else(|error| panic!("round {round}, in pieces: {error}"));
+            assert_eq!(answer.json["id"], id, "round {round}");
+            drop(host);
+            std::thread::sleep(HOST_GAP);
+        }
+    }
 }
 
 /// A host that sends and never reads: the agent waits without using the processor, and when the host
