@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use guestd::registry::read_manifest;
+use guestd::wire::Envelope;
 use guestd_fuzz::library::{Library, file_of, manifest_note, note};
+use guestd_fuzz::stream::frames;
 use guestd_sdk::{args, steps};
 use serde::Deserialize;
 use serde_json::Value;
@@ -79,6 +81,60 @@ fn arguments_cost_what_they_are_long() {
     }
     let counted = steps_of(|| drop(args::parse::<BTreeMap<String, Value>>(&shapes()[9].1(1000))));
     assert!(counted >= 2000, "nothing is counted: {counted}");
+}
+
+/// What a stream may hold besides requests.
+fn noises() -> Vec<(&'static str, Make)> {
+    vec![
+        ("closing braces", |n| "}".repeat(n)),
+        ("opening braces", |n| "{".repeat(n)),
+        ("empty objects", |n| "{}".repeat(n)),
+        ("stray bytes", |n| "@".repeat(n)),
+        ("stray bytes and brackets", |n| "@]".repeat(n)),
+        ("quotes", |n| "\"".repeat(n)),
+        ("broken strings", |n| "\"a\nb\"".repeat(n)),
+        ("numbers", |n| "1 ".repeat(n)),
+        ("a number", |n| "1".repeat(n)),
+        ("a keyword", |n| "a".repeat(n)),
+        ("line breaks", |n| "\n".repeat(n)),
+        ("single quotes", |n| format!("{{'execute':'{}'}}", "\\'\"".repeat(n))),
+        ("a name", |n| format!("{{\"execute\":\"{}\"}}", "\\n".repeat(n))),
+        ("an id", |n| format!("{{\"execute\":\"a\",\"id\":[{}1]}}", "1,\n".repeat(n))),
+        ("pings", |n| r#"{"execute":"guest-ping"}"#.repeat(n)),
+        ("other members", |n| format!("{{{}}}", (0..n).map(|k| format!("\"k{k}\":1")).collect::<Vec<_>>().join(","))),
+        ("text that is not ASCII", |n| format!("{{\"execute\":\"{}\"}}", "é".repeat(n))),
+    ]
+}
+
+/// Everything that the daemon does with a stream before a command is called.
+fn read_stream<'b>(pieces: impl Iterator<Item = &'b [u8]>) {
+    for message in frames(pieces).into_iter().flatten() {
+        drop(Envelope::read(message));
+    }
+}
+
+#[test]
+fn a_stream_costs_what_it_is_long_however_it_comes() {
+    let requests = shapes()
+        .into_iter()
+        .map(|(name, make)| (name, Box::new(move |n| request(&make(n))) as Box<dyn Fn(usize) -> String>));
+    let noises = noises().into_iter().map(|(name, make)| (name, Box::new(make) as Box<dyn Fn(usize) -> String>));
+    for (name, make) in requests.chain(noises) {
+        for size in [1, 7, 1000, usize::MAX] {
+            assert_linear(&format!("{name}, {size} bytes a read"), &make, |text| {
+                read_stream(text.as_bytes().chunks(size))
+            });
+        }
+    }
+    let counted = steps_of(|| read_stream([PING.repeat(100).as_bytes()].into_iter()));
+    assert!(counted >= 2000, "nothing is counted: {counted}");
+}
+
+const PING: &str = r#"{"execute":"guest-ping"}"#;
+
+/// A request with these arguments.
+fn request(arguments: &str) -> String {
+    format!("{{\"execute\":\"guest-sync\",\"arguments\":{arguments}}}")
 }
 
 /// The bytes that this thread has read, and its reads (proc_pid_io(5)).
