@@ -21,6 +21,11 @@ for what in "$@"; do
         need mkfs.ext4 e2fsprogs
         need mkfs.xfs xfsprogs
         need mkfs.btrfs btrfs-progs
+        need mkfs.vfat dosfstools
+        need mksquashfs squashfs-tools
+        need rpc.nfsd nfs-kernel-server
+        need mount.nfs4 nfs-common
+        need automount autofs
         need modprobe kmod
         need unshare util-linux
         need ip iproute2
