@@ -6,7 +6,7 @@ STAGE := $(TARGET)/stage
 # One set a folder of plugins/; libguestd_NAME.so is installed as NAME.so.
 SETS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
 
-.PHONY: all build demo test check reference bench fuzz soak clean
+.PHONY: all build demo test test-systemd check reference bench fuzz soak clean
 
 all: build
 
@@ -19,7 +19,7 @@ build:
 	install -m 755 $(TARGET)/release/guestd $(STAGE)/sbin/.guestd.new
 	mv -f $(STAGE)/sbin/.guestd.new $(STAGE)/sbin/guestd
 	ln -sfn guestd $(STAGE)/sbin/qemu-ga
-	install -m 644 packaging/systemd/guestd.service $(STAGE)/lib/systemd/system
+	install -m 644 packaging/systemd/guestd.service packaging/systemd/guestd-channels.service $(STAGE)/lib/systemd/system
 	install -m 644 packaging/udev/60-guestd.rules $(STAGE)/lib/udev/rules.d
 	rm -f $(STAGE)/lib/guestd/plugins/*.so
 	for set in $(SETS); do install -m 644 $(TARGET)/release/libguestd_$$set.so $(STAGE)/lib/guestd/plugins/$$set.so || exit 1; done
@@ -35,6 +35,12 @@ test:
 	tests/install-tools.sh build test
 	$(MAKE) --no-print-directory build
 	tests/run.sh $(STAGE)
+
+# In a virtual machine with systemd, whose image is made first: apart, since that takes minutes and a Debian mirror.
+test-systemd: build
+	tests/install-tools.sh test-systemd
+	tests/vm/systemd-image.sh $(TARGET)/systemd-guest
+	GUESTD_STAGE=$(abspath $(STAGE)) GUESTD_SYSTEMD_IMAGE=$(abspath $(TARGET))/systemd-guest/root.img $(CARGO) test --quiet -p guestd-vm --test systemd -- --ignored
 
 # Measures guestd beside Debian's qemu-ga in one run, here and in a virtual machine where QEMU is installed, and leaves
 # the tables and a plot in $(TARGET). Figures, not a test.

@@ -17,12 +17,19 @@ else
     skip "licences, bans and sources: cargo-deny is not installed (cargo install cargo-deny --locked)"
 fi
 
-# The unit of the tree, with a program that exists: an unknown key is no more than a line of output.
+# The units of the tree, with a program that exists: an unknown key is no more than a line of output.
+service() {
+    sed -n '/^\[Service\]/,/^$/p' "packaging/systemd/$1"
+}
+[ "$(service guestd.service)" = "$(service guestd-channels.service)" ] ||
+    { echo "packaging/systemd: the two units differ in their [Service]"; exit 1; }
 if command -v systemd-analyze >/dev/null 2>&1; then
     units=$(mktemp -d)
     trap 'rm -rf "$units"' EXIT
-    sed 's#^ExecStart=.*#ExecStart=/bin/true#' packaging/systemd/guestd.service >"$units/guestd.service"
-    said=$(systemd-analyze verify --man=no "$units/guestd.service" 2>&1) && [ -z "$said" ] || { echo "guestd.service: $said"; exit 1; }
+    for unit in guestd.service guestd-channels.service; do
+        sed 's#^ExecStart=.*#ExecStart=/bin/true#' "packaging/systemd/$unit" >"$units/$unit"
+        said=$(systemd-analyze verify --man=no "$units/$unit" 2>&1) && [ -z "$said" ] || { echo "$unit: $said"; exit 1; }
+    done
 else
     skip "packaging/systemd: systemd-analyze is not installed"
 fi

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the packages that building (`build`) and testing (`test`) need, on Debian and its kin as root; elsewhere says what
+# Installs the packages that building (`build`) and testing (`test`, `test-systemd`) need, on Debian and its kin as root; elsewhere says what
 # is missing and goes on, so that what can be done is done.
 set -eu
 
@@ -46,6 +46,13 @@ for what in "$@"; do
         need /usr/bin/rustc rustc-web
         need /usr/bin/cargo cargo-web
         ls /boot/vmlinuz-*-cloud-* >/dev/null 2>&1 || packages="$packages linux-image-cloud-$(dpkg --print-architecture 2>/dev/null || echo amd64)"
+        ;;
+    test-systemd)
+        need qemu-system-x86_64 qemu-system-x86
+        need busybox busybox-static
+        need /sbin/modprobe kmod
+        need /sbin/mkfs.ext4 e2fsprogs
+        need mmdebstrap mmdebstrap
         ;;
     esac
 done

@@ -2,7 +2,8 @@
 # The root shell on the second port. A request is a line "ID SECONDS HEX" (HEX: the
 # command line); the answer is "R ID STATUS LENGTH" and LENGTH bytes of output.
 # Commands run in the background, so one that hangs on a frozen disk blocks nothing.
-PATH=/sbin:/bin:/usr/sbin:/usr/bin
+# The last directory is for guests with another userland.
+PATH=/sbin:/bin:/usr/sbin:/usr/bin:/lib/guest/bin
 export PATH
 mkdir -p /run/guest/control
 rmdir /run/guest/control/lock 2>/dev/null
