@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guestd_abi::{CallError, PluginBox, RVec, Reply, Request, command_flags, reply_flags, request_flags};
+use guestd_sdk::quoted;
 use tokio::sync::oneshot;
 
 use crate::answers::Answers;
@@ -118,6 +119,7 @@ impl Dispatcher {
                 command.set.name(),
                 for_how_long.as_secs()
             );
+            tracing::debug!("{name} refused: {desc}");
             return Begun::Done(Outcome { result: Err(generic(desc)), id });
         }
         Begun::Running(self.on_worker(name, command, request, lease, id, deadline))
@@ -238,12 +240,17 @@ fn leave_overdue(
 /// held back by a freeze are the same, as in qemu-ga; clients match them.
 fn refusal(name: &str, verdict: Verdict) -> CallError {
     match verdict {
-        Verdict::Disabled(Reason::Unusable(why)) => generic(why),
+        Verdict::Disabled(Reason::Unusable(why)) => {
+            tracing::debug!("{name} cannot be carried out: {why}");
+            generic(why)
+        }
         Verdict::Disabled(reason) => {
             tracing::info!("{name} refused: {reason}");
             error("CommandNotFound", format!("Command {name} has been disabled: the command is not allowed"))
         }
         Verdict::Unknown | Verdict::Answered => {
+            // In quotes, since it is any text of the client's, line feeds included.
+            tracing::debug!("{:?} is no command", quoted(name));
             error("CommandNotFound", format!("The command {name} has not been found"))
         }
     }

@@ -38,3 +38,27 @@ fn the_version_that_is_reported_can_be_chosen() {
     let daemon = Daemon::new().start();
     assert_eq!(daemon.client().call("guest-info", json!({}))["version"], env!("CARGO_PKG_VERSION"));
 }
+
+#[test]
+fn every_request_leaves_a_line_in_the_log_of_debug() {
+    let daemon = Daemon::new().config("[commands]\nblock = [\"guest-info\"]").start();
+    let mut client = daemon.client();
+    client.call("guest-ping", json!({}));
+    client.error("guest-ping", json!({"x": 1}));
+    client.error("guest-info", json!({}));
+    client.error("guest-nope\nguest-ping: done", json!({}));
+    client.error(&"x".repeat(100_000), json!({}));
+    client.send("{\"execute\": 1}\n");
+    client.reply();
+    // In their order, so that the last one has come when all have.
+    let log = daemon.wait_for_log("answered with an error: QMP input member 'execute' must be a string");
+    for line in [
+        "guest-ping: done by 'core'",
+        "guest-ping: error from 'core'",
+        "guest-info refused: ",
+        "\"guest-nope\\nguest-ping: done\" is no command",
+        &format!("\"{}...\" is no command", "x".repeat(128)),
+    ] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+}
