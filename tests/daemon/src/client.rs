@@ -39,6 +39,13 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Sends what is taken, and gives the rest up when nothing more is for a while.
+    pub fn send_until_full(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        let _ = self.stream.write_all(bytes.as_ref());
+        self.stream.set_write_timeout(None).unwrap();
+    }
+
     /// The next line within `limit`, without its end; `None`: there is none. An end of the stream is an empty line.
     pub fn line_within(&mut self, limit: Duration) -> Option<Vec<u8>> {
         let until = Instant::now() + limit;

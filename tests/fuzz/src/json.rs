@@ -106,8 +106,9 @@ fn many(rng: &mut Rng) -> usize {
 }
 
 fn array(rng: &mut Rng, depth: usize) -> String {
-    let items: Vec<_> =
-        (0..many(rng)).map(|_| format!("{}{}{}", space(rng), value(rng, depth - 1), space(rng))).collect();
+    let count = many(rng);
+    let depth = if count > 50 { 0 } else { depth - 1 };
+    let items: Vec<_> = (0..count).map(|_| format!("{}{}{}", space(rng), value(rng, depth), space(rng))).collect();
     format!("[{}]", items.join(","))
 }
 
