@@ -8,7 +8,10 @@ mod library;
 pub mod private;
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -125,6 +128,28 @@ impl Daemon {
             .envs(self.env.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command
+    }
+
+    /// The command that runs the daemon with a socket as the service manager passes it (sd_listen_fds(3)).
+    pub fn command_with_socket(&self, listener: &UnixListener) -> Command {
+        let command = self.command(&[]);
+        // LISTEN_PID must be the daemon's own number, which is known only behind the fork.
+        let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(script).arg(command.get_program()).args(command.get_args()).current_dir(self.dir.path());
+        let fd = listener.as_raw_fd();
+        // SAFETY: only system calls are made behind the fork. The copy has no close-on-exec flag; number 3 is the first that
+        // the service manager would use, and what the test has there is not needed in the daemon.
+        unsafe {
+            shell.pre_exec(move || {
+                let high = nix::libc::fcntl(fd, nix::libc::F_DUPFD, 100);
+                if high < 0 || nix::libc::dup2(high, 3) < 0 || nix::libc::close(high) < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+        shell
     }
 
     /// Starts it on the socket `s` and waits until it listens.

@@ -4,10 +4,9 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 
 use guestd_daemon_tests::{Daemon, PATIENCE};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -79,29 +78,25 @@ fn a_client_that_leaves_with_answers_unread_ends_nothing() {
 fn a_socket_that_the_service_manager_passes_is_served() {
     let daemon = Daemon::new().config("[[channel]]\nmethod = \"unix-listen\"");
     let listener = UnixListener::bind(daemon.path("s")).unwrap();
-    let mut command = daemon.command(&[]);
-    let fd = listener.as_raw_fd();
-    // LISTEN_PID must be the daemon's own number, which is known only behind the fork.
-    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
-    let mut shell = std::process::Command::new("/bin/sh");
-    shell.arg("-c").arg(script).arg(command.get_program()).args(command.get_args()).current_dir(daemon.path(""));
-    command = shell;
-    // SAFETY: only system calls are made behind the fork. The copy has no close-on-exec flag; number 3 is the first that
-    // the service manager would use, and what the test has there is not needed in the daemon.
-    unsafe {
-        command.pre_exec(move || {
-            let high = nix::libc::fcntl(fd, nix::libc::F_DUPFD, 100);
-            if high < 0 || nix::libc::dup2(high, 3) < 0 || nix::libc::close(high) < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
-    }
-    let mut child = command.spawn().unwrap();
+    let mut child = daemon.command_with_socket(&listener).spawn().unwrap();
     let answer = daemon.client().call("guest-ping", json!({}));
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(answer, json!({}));
+}
+
+/// As in qemu-ga, whose clients open a connection for each call.
+#[test]
+fn handles_and_results_belong_to_no_client() {
+    let other = "[[channel]]\nmethod = \"unix-listen\"\npath = \"DIR/other\"";
+    let daemon = Daemon::new().config(other).start();
+    let handle = daemon.client().call("guest-file-open", json!({"path": "/dev/null"}));
+    let pid = daemon.client().call("guest-exec", json!({"path": "true"}))["pid"].clone();
+    let mut other = guestd_daemon_tests::Client::connect(&daemon.path("other"));
+    assert_eq!(other.call("guest-file-close", json!({"handle": handle})), json!({}));
+    daemon.client().error("guest-file-read", json!({"handle": handle}));
+    while other.call("guest-exec-status", json!({"pid": pid}))["exited"] != true {}
+    daemon.client().error("guest-exec-status", json!({"pid": pid}));
 }
 
 #[test]

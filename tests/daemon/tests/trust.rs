@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -346,6 +347,23 @@ fn a_socket_whose_mode_is_widened_still_admits_root_and_the_daemons_user_only() 
     assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
     daemon.wait_for_log("a client of user 1000 is not admitted");
     assert!(call_as(&daemon, 0, "s").status.success());
+}
+
+/// systemd gives a socket the mode 0666 where its unit does not say otherwise (systemd.socket(5), SocketMode=).
+#[test]
+fn a_socket_that_the_service_manager_made_for_all_admits_no_others_either() {
+    if !is_root() {
+        return;
+    }
+    let daemon = Daemon::new().config("[[channel]]\nmethod = \"unix-listen\"");
+    let listener = UnixListener::bind(daemon.path("s")).unwrap();
+    set_mode(&daemon.path("s"), 0o666);
+    let mut child = daemon.command_with_socket(&listener).spawn().unwrap();
+    let outputs = [USER, 0].map(|uid| call_as(&daemon, uid, "s"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(outputs.each_ref().map(|output| output.status.success()), [false, true], "{outputs:?}");
+    assert!(daemon.log().contains("a client of user 1000 is not admitted"));
 }
 
 #[test]
