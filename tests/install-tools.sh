@@ -26,6 +26,7 @@ for what in "$@"; do
         need rpc.nfsd nfs-kernel-server
         need mount.nfs4 nfs-common
         need automount autofs
+        need mkfs.jfs jfsutils
         need modprobe kmod
         need unshare util-linux
         need ip iproute2
@@ -46,6 +47,8 @@ for what in "$@"; do
         need /usr/bin/rustc rustc-web
         need /usr/bin/cargo cargo-web
         ls /boot/vmlinuz-*-cloud-* >/dev/null 2>&1 || packages="$packages linux-image-cloud-$(dpkg --print-architecture 2>/dev/null || echo amd64)"
+        # With the file systems that the kernel for clouds does not have.
+        [ -e "$(find /boot -name 'vmlinuz-*-amd64' ! -name '*-cloud-*' | head -n 1)" ] || packages="$packages linux-image-amd64"
         ;;
     test-systemd)
         need qemu-system-x86_64 qemu-system-x86

@@ -119,7 +119,7 @@ impl Shared {
         reach("thaw.before", index);
         let started = Instant::now();
         let progress = match mounted {
-            Some(mounted) => thaw_fully(&*self.kernel, mounted.as_fd()),
+            Some(mounted) => thaw_own(&*self.kernel, mounted.as_fd()),
             None => self.thaw_by_number(mount),
         };
         let took = started.elapsed();
@@ -373,6 +373,22 @@ fn notice(cause: &Cause) -> Option<Notice> {
 pub fn thaw_failure(mount: &Mount, errno: Errno) -> Failure {
     let error = CommandError::os(format!("failed to thaw {}", mount.point.display()), &errno.into());
     Failure { text: error.desc().to_owned(), errno: Some(errno) }
+}
+
+/// Thaws a file system that this process has frozen. EINVAL of FITHAW says that it is not frozen, but the thaw of a JFS whose
+/// device fails says EINVAL as well; only FIFREEZE tells one from the other.
+fn thaw_own(kernel: &dyn Kernel, mounted: BorrowedFd<'_>) -> Progress {
+    match thaw_fully(kernel, mounted) {
+        Progress::Gone => match kernel.freeze(mounted) {
+            Err(Errno::BUSY) => Progress::ThawFailed(Errno::INVAL),
+            Err(_) => Progress::Gone,
+            Ok(()) => match thaw_fully(kernel, mounted) {
+                Progress::Thawed => Progress::Gone,
+                other => other,
+            },
+        },
+        other => other,
+    }
 }
 
 /// Thaws a file system until it is not frozen any more, however often it was frozen.

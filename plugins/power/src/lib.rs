@@ -7,6 +7,7 @@
 //! * `shutdown` and `suspend` are the commands and say what their means are,
 //! * `attempt` finds that means, and takes its answer,
 //! * `hibernation` is whether the memory's image would be found again,
+//! * `syslog` has the errors of a shutdown, in the oldest protocol,
 //! * `program` runs one program with the patience that its work takes,
 //! * `machine` is the guest, with the one system call that ends it; `rehearsal` stands in for that call in tests.
 
@@ -19,6 +20,7 @@ mod program;
 mod rehearsal;
 mod shutdown;
 mod suspend;
+mod syslog;
 
 use power::Power;
 

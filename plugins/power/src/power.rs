@@ -9,6 +9,7 @@ use crate::attempt::Trouble;
 use crate::config::Config;
 use crate::machine::Machine;
 use crate::rehearsal;
+use crate::syslog;
 
 /// How long a command may take where the daemon sets no deadline.
 const NO_DEADLINE: Duration = Duration::from_secs(45);
@@ -64,6 +65,12 @@ impl Power {
         let limit = if deadline_ms == 0 { NO_DEADLINE } else { Duration::from_millis(deadline_ms.into()) };
         let setup = Arc::clone(&self.setup.read().unwrap_or_else(PoisonError::into_inner));
         Ok(Turn { setup, until: Instant::now() + limit, _busy: busy })
+    }
+
+    /// Writes a line to the guest's syslog.
+    pub(crate) fn write_syslog(&self, line: &str) -> std::io::Result<()> {
+        let setup = Arc::clone(&self.setup.read().unwrap_or_else(PoisonError::into_inner));
+        syslog::write(&setup.machine, line)
     }
 
     /// Whether `guest-shutdown` answers its success.

@@ -82,11 +82,24 @@ impl Mode {
 /// `guest-shutdown`: has the guest shut down, and does not answer when somebody has accepted that.
 ///
 /// `mode` is `powerdown` (the default), `halt` or `reboot`. With the protocol of 0.15 the success is answered by
-/// `{}`.
+/// `{}`, and a failure is in the guest's syslog as well.
 pub fn shutdown(ctx: &Ctx<Power>, request: Request) -> Result<Reply, CommandError> {
     let args: ShutdownArgs<'_> = args::parse(args::text_of(&request)?)?;
     let mode = Mode::of(args.mode.as_deref())?;
-    let turn = ctx.state.begin(request.deadline_ms)?;
+    let done = carry_out(ctx, mode, request.deadline_ms);
+    if !ctx.state.answers_shutdown() {
+        return done.and_then(|()| Silent.into_reply());
+    }
+    if let Err(error) = &done
+        && let Err(why) = ctx.state.write_syslog(&format!("guest-shutdown: {}", error.desc()))
+    {
+        ctx.warn(format_args!("the guest's syslog does not take what has failed: {}", guestd_sdk::errno_text(&why)));
+    }
+    done.and_then(|()| ().into_reply())
+}
+
+fn carry_out(ctx: &Ctx<Power>, mode: Mode, deadline_ms: u32) -> Result<(), CommandError> {
+    let turn = ctx.state.begin(deadline_ms)?;
     let purpose = Purpose { what: mode.what(), verb: "shutdown" };
     by_first(ctx, &turn, purpose, &turn.config().shutdown_means, |means| match means {
         ShutdownMeans::Systemctl => by_systemctl(ctx, &turn, purpose, mode),
@@ -96,8 +109,7 @@ pub fn shutdown(ctx: &Ctx<Power>, request: Request) -> Result<Reply, CommandErro
         }
         ShutdownMeans::Busybox => by_busybox(ctx, &turn, purpose, mode),
         ShutdownMeans::RebootSyscall => by_system_call(ctx, &turn, purpose, mode),
-    })?;
-    if ctx.state.answers_shutdown() { ().into_reply() } else { Silent.into_reply() }
+    })
 }
 
 fn by_systemctl(ctx: &Ctx<Power>, turn: &Turn<'_>, purpose: Purpose, mode: Mode) -> Result<(), Trouble> {

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::os::unix::net::UnixDatagram;
+
 use common::{Guest, error, is_silent, logged};
 use guestd_sdk::LogLevel;
 use serde_json::json;
@@ -188,6 +190,29 @@ fn the_old_protocol_answers_a_shutdown() {
     let kit = guest.kit_with(json!({}), json!({"compat": "0.15"}));
     let reply = kit.call_raw(SHUTDOWN, "{}", 0).unwrap();
     assert_eq!((reply.body.as_slice(), reply.flags), (b"{}".as_slice(), 0));
+}
+
+#[test]
+fn the_old_protocol_has_the_failures_of_a_shutdown_in_the_syslog() {
+    let guest = Guest::new();
+    guest.systemd("no way", 1);
+    let socket = UnixDatagram::bind(guest.dir("dev").root().join("dev/log")).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let told = || {
+        let mut packet = [0; 2048];
+        socket.recv(&mut packet).ok().map(|size| String::from_utf8_lossy(&packet[..size]).into_owned())
+    };
+    error(&guest.kit(), SHUTDOWN, "{}");
+    assert_eq!(told(), None, "today's protocol says nothing of the syslog");
+    let kit = guest.kit_with(json!({}), json!({"compat": "0.15"}));
+    let answer = error(&kit, SHUTDOWN, "{}");
+    let packet = told().unwrap();
+    assert!(packet.starts_with("<27>guestd["), "{packet}");
+    assert!(packet.ends_with(&format!("]: guest-shutdown: {answer}")), "{packet}");
+    assert_eq!(told(), None);
+    drop(socket);
+    error(&kit, SHUTDOWN, "{}");
+    assert!(logged(&kit, LogLevel::Warn).iter().any(|line| line.starts_with("the guest's syslog does not take")));
 }
 
 #[test]

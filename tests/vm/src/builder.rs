@@ -92,6 +92,7 @@ pub struct VmBuilder {
     beside: Option<Agent>,
     modules: Vec<String>,
     stage: Option<PathBuf>,
+    full_kernel: bool,
     cpus: u32,
     memory_mib: u32,
     qemu_args: Vec<String>,
@@ -118,6 +119,7 @@ impl VmBuilder {
             beside: None,
             modules: Vec::new(),
             stage: None,
+            full_kernel: false,
             cpus: 2,
             memory_mib: 384,
             qemu_args: Vec::new(),
@@ -189,6 +191,14 @@ impl VmBuilder {
         self
     }
 
+    /// Debian's kernel with all its file systems (`linux-image-amd64`), not the one for clouds. The test is skipped where it
+    /// is not installed.
+    #[must_use]
+    pub fn full_kernel(mut self) -> Self {
+        self.full_kernel = true;
+        self
+    }
+
     /// One more module that the guest loads.
     #[must_use]
     pub fn module(mut self, name: &str) -> Self {
@@ -231,7 +241,7 @@ impl VmBuilder {
     ///
     /// [`Error::Unavailable`] if this machine lacks something, anything else if the boot fails.
     pub fn boot(self) -> Result<Vm, Error> {
-        let kernel = Kernel::newest()?;
+        let kernel = Kernel::newest(self.full_kernel)?;
         std::fs::File::open(&kernel.image)
             .map_err(|error| Error::Unavailable(format!("{}: {error}", kernel.image.display())))?;
         let lock = BootLock::take()?;

@@ -55,20 +55,23 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// The newest `/boot/vmlinuz-*-cloud-amd64` that has modules.
-    pub(crate) fn newest() -> Result<Self, Error> {
+    /// The newest `/boot/vmlinuz-*-cloud-amd64` that has modules, or, with all of Debian's drivers and file systems
+    /// (`is_full`), the newest without `-cloud`.
+    pub(crate) fn newest(is_full: bool) -> Result<Self, Error> {
         let mut found: Vec<Self> = std::fs::read_dir("/boot")
-            .map_err(|_| no_kernel())?
+            .map_err(|_| no_kernel(is_full))?
             .flatten()
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
                 let release = name.strip_prefix("vmlinuz-")?;
-                let usable = release.ends_with("-cloud-amd64") && Path::new("/lib/modules").join(release).is_dir();
+                let usable = release.ends_with("-amd64")
+                    && release.contains("-cloud-") != is_full
+                    && Path::new("/lib/modules").join(release).is_dir();
                 usable.then(|| Self { image: entry.path(), release: release.to_owned() })
             })
             .collect();
         found.sort_by_key(|kernel| version_key(&kernel.release));
-        found.pop().ok_or_else(no_kernel)
+        found.pop().ok_or_else(|| no_kernel(is_full))
     }
 
     /// The files of these modules and of what they need, in the order in which to load them.
@@ -96,8 +99,9 @@ impl Kernel {
     }
 }
 
-fn no_kernel() -> Error {
-    Error::Unavailable("no /boot/vmlinuz-*-cloud-amd64 with modules (linux-image-cloud-amd64)".into())
+fn no_kernel(is_full: bool) -> Error {
+    let flavour = if is_full { "" } else { "cloud-" };
+    Error::Unavailable(format!("no /boot/vmlinuz-*-{flavour}amd64 with modules (linux-image-{flavour}amd64)"))
 }
 
 /// The numbers of a release, so that 6.1.0-56 comes after 6.1.0-9.

@@ -301,3 +301,34 @@ fn a_virtiofs_server_that_dies_holds_up_nothing() {
     assert_eq!(agent.call("guest-fsfreeze-freeze-list", json!({"mountpoints": ["/mnt/ext4"]})).unwrap(), 1);
     assert_eq!(call(&mut agent, "guest-fsfreeze-thaw"), 1);
 }
+
+/// The thaw of a JFS reads its journal anew, which fails when the device does.
+#[test]
+fn a_file_system_that_cannot_be_thawed_is_an_error_until_it_can() {
+    let builder = VmBuilder::new().disk(Fs::Blank).disk(Fs::Ext4).agent(Agent::Guestd).full_kernel();
+    let builder = builder.module("dm_mod").module("jfs").program("dmsetup").program("mkfs.jfs");
+    let Some(mut vm) = boot_or_skip(builder.file("/etc/guestd/guestd.toml", DEADLINES)) else { return };
+    vm.run(
+        "set -e; export DM_DISABLE_UDEV=1
+         dmsetup create data --table \"0 $(blockdev --getsz /dev/vda) linear /dev/vda 0\"
+         mkfs.jfs -q /dev/mapper/data >/dev/null; mkdir -p /mnt/jfs; mount -t jfs /dev/mapper/data /mnt/jfs; echo x >/mnt/jfs/file",
+    )
+    .unwrap();
+    let mut agent = vm.agent().unwrap();
+    assert_eq!(call(&mut agent, "guest-fsfreeze-freeze"), 2);
+    let load = |target: &str| {
+        format!(
+            "size=$(blockdev --getsz /dev/vda); dmsetup suspend --nolockfs --noflush data
+             dmsetup load data --table \"0 $size {target}\"; dmsetup resume data"
+        )
+    };
+    vm.run(&load("error")).unwrap();
+    let told = error(&mut agent, "guest-fsfreeze-thaw", json!({}));
+    assert!(told.contains("failed to thaw /mnt/jfs: "), "{told}");
+    assert_eq!(call(&mut agent, "guest-fsfreeze-status"), "error");
+    vm.run("touch /mnt/ext4/thawed").unwrap();
+    assert!(error(&mut agent, "guest-get-osinfo", json!({})).contains("disabled"), "the gate is closed");
+    vm.run(&load("linear /dev/vda 0")).unwrap();
+    assert_eq!(call(&mut agent, "guest-fsfreeze-thaw"), 2);
+    assert_eq!(call(&mut agent, "guest-fsfreeze-status"), "thawed");
+}

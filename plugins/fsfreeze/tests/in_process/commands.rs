@@ -461,6 +461,24 @@ fn what_cannot_be_thawed_is_an_error_that_is_tried_again() {
 }
 
 #[test]
+fn what_says_that_it_is_not_frozen_and_is_cannot_be_thawed() {
+    let mut world = World::new();
+    world.patience.retry = Duration::from_secs(3600);
+    let kit = world.start();
+    freeze(&kit).unwrap();
+    world.kernel.fail_thaw("7:1", Some(Errno::INVAL));
+    assert_eq!(thaw(&kit), Err("failed to thaw /a: Invalid argument".to_owned()));
+    assert_eq!(status(&kit), "error");
+    world.kernel.fail_thaw("7:1", None);
+    assert_eq!(thaw(&kit), Ok(json!(3)));
+    // What somebody else has thawed meanwhile is not frozen again.
+    freeze(&kit).unwrap();
+    world.kernel.thawed_by_others("7:1");
+    assert_eq!(thaw(&kit), Ok(json!(2)));
+    assert!(world.kernel.frozen().is_empty());
+}
+
+#[test]
 fn what_could_not_be_thawed_thaws_by_itself_when_it_can() {
     let world = World::new();
     let kit = world.start();
@@ -482,6 +500,31 @@ fn version_0_15_answers_a_failed_thaw_with_a_number() {
     world.kernel.fail_thaw("7:1", Some(Errno::IO));
     assert_eq!(thaw(&kit), Ok(json!(-5)));
     assert_eq!(status(&kit), "error");
+}
+
+#[test]
+fn version_0_15_answers_every_failure_of_a_thaw_with_a_number() {
+    let mut world = World::new().impatient();
+    world.facts["compat"] = json!("0.15");
+    let kit = world.start();
+    let number = |deadline_ms: u32| {
+        let reply = kit.call_raw("guest-fsfreeze-thaw", "{}", deadline_ms).unwrap();
+        serde_json::from_slice::<i64>(&reply.body).unwrap()
+    };
+    // It hangs: the time is over.
+    freeze(&kit).unwrap();
+    world.kernel.hang("thaw", "7:1");
+    assert_eq!(number(100), -1);
+    // Another is under way.
+    assert_eq!(number(100), -1);
+    world.kernel.release("thaw", "7:1");
+    eventually("all is thawed", || !kit.frozen());
+    assert_eq!(number(0), 3);
+    // The agent thawed by itself: not the state that the host believes in.
+    freeze(&kit).unwrap();
+    world.end_lease();
+    eventually("all is thawed", || !kit.frozen());
+    assert_eq!((number(0), number(0)), (-1, 0));
 }
 
 #[test]

@@ -156,6 +156,11 @@ impl FakeKernel {
         self.inner.lock().unwrap().frozen.insert(id(device), times);
     }
 
+    /// Thaws it as another program would.
+    pub fn thawed_by_others(&self, device: &str) {
+        self.inner.lock().unwrap().frozen.remove(&id(device));
+    }
+
     /// What is frozen.
     pub fn frozen(&self) -> Vec<String> {
         self.inner.lock().unwrap().frozen.keys().map(DeviceId::to_string).collect()
