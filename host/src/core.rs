@@ -164,7 +164,8 @@ impl Core {
             json!({
                 "name": name,
                 "set": command.set.name(),
-                "enabled": view.policy.decide(name, Some(command), frozen) == Verdict::Answered,
+                "enabled": view.policy.decide(name, Some(command), frozen) == Verdict::Answered
+                    && command.is_busy().is_none(),
                 "success-response": !command.has(command_flags::NO_SUCCESS_RESPONSE),
             })
         });

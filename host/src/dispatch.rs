@@ -1,24 +1,25 @@
 //! From a request to its outcome: policy, routing, and the liveness rule.
 //!
 //! A command that says it is instant runs in place, and so does one that is often instant, unless it hands its request
-//! back. Every other runs on a worker thread with a deadline: past it the client is answered with an error, and the set is
-//! busy until the call comes back.
+//! back. Every other runs on a worker thread with a deadline: past it the client is answered with an error. A call that was not
+//! begun by then is withdrawn; one that was goes on, and keeps its set busy, or what the set keeps apart, until it comes back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use guestd_abi::{CallError, PluginBox, RVec, Reply, Request, command_flags, reply_flags, request_flags};
 use guestd_sdk::quoted;
 use tokio::sync::oneshot;
 
-use crate::answers::Answers;
+use crate::answers::{Answers, Judged};
 use crate::core::Core;
 use crate::memory::{self, Lease};
 use crate::policy::{Reason, Verdict};
 use crate::registry::{Command, Set};
 use crate::services;
 use crate::wire::Envelope;
-use crate::workers::Workers;
+use crate::workers::{Claim, Limit, Ticket, Workers};
 
 /// What a request comes to.
 pub struct Outcome {
@@ -38,6 +39,8 @@ pub enum Begun {
 
 /// A call on a worker.
 pub struct Running {
+    dispatcher: Dispatcher,
+    ticket: Ticket,
     worker: oneshot::Receiver<Result<Reply, CallError>>,
     set: Arc<Set>,
     command: String,
@@ -46,12 +49,14 @@ pub struct Running {
     deadline: Option<Duration>,
 }
 
-/// Carries out requests.
+/// Carries out the requests of one client.
 #[derive(Clone)]
 pub struct Dispatcher {
     core: Arc<Core>,
     workers: Arc<Workers>,
     answers: Arc<Answers>,
+    clients: Arc<AtomicU64>,
+    client: u64,
 }
 
 fn error(class: &str, desc: String) -> CallError {
@@ -65,7 +70,13 @@ fn generic(desc: String) -> CallError {
 impl Dispatcher {
     /// A dispatcher for the daemon's shared part.
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core, workers: Arc::default(), answers: Arc::default() }
+        Self { core, workers: Arc::default(), answers: Arc::default(), clients: Arc::default(), client: 0 }
+    }
+
+    /// The same for another client, which has a share of the worker threads of its own.
+    #[must_use]
+    pub fn for_client(&self) -> Self {
+        Self { client: self.clients.fetch_add(1, Ordering::Relaxed) + 1, ..self.clone() }
     }
 
     /// What gives back the memory of large messages.
@@ -95,30 +106,24 @@ impl Dispatcher {
             (verdict, _) => return Begun::Done(Outcome { result: Err(refusal(&name, verdict)), id }),
         };
         let deadline = view.deadline(&name, command);
-        let deadline_ms = deadline.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX));
         let mut request = Request {
             buf: RVec::from(text),
             args_at: arguments.start,
             args_len: arguments.len(),
-            deadline_ms,
+            deadline_ms: deadline.map_or(0, milliseconds),
             flags: 0,
         };
         // Nobody else waits for what a large request takes.
         if command.has(command_flags::INSTANT | command_flags::OFTEN_INSTANT)
             && !is_large
-            && let Some(Ok(plugin)) = command.set.started()
+            && let Some(plugin) = command.set.started()
         {
             match self.in_place(&name, command, plugin, request) {
                 Ok(result) => return Begun::Done(Outcome { result, id }),
                 Err(handed_back) => request = handed_back,
             }
         }
-        if let Some((running, for_how_long)) = command.set.busy_with() {
-            let desc = format!(
-                "The command set '{}' is busy: {running} has been running for {} s",
-                command.set.name(),
-                for_how_long.as_secs()
-            );
+        if let Some(desc) = command.is_busy() {
             tracing::debug!("{name} refused: {desc}");
             return Begun::Done(Outcome { result: Err(generic(desc)), id });
         }
@@ -142,7 +147,7 @@ impl Dispatcher {
             Ok(reply) if command.has(command_flags::OFTEN_INSTANT) && reply.flags & reply_flags::HANDED_BACK != 0 => {
                 return Err(Request { buf: reply.body, args_at, args_len, deadline_ms, flags: 0 });
             }
-            answer => self.answers.check(name, answer),
+            answer => self.judge(name, &command.set, answer),
         };
         audit(name, &command.set, &result, since);
         Ok(result)
@@ -158,36 +163,109 @@ impl Dispatcher {
         deadline: Option<Duration>,
     ) -> Running {
         let since = Instant::now();
-        let (core, set, index) = (Arc::clone(&self.core), Arc::clone(&command.set), command.index);
-        let (call, answers) = (name.clone(), Arc::clone(&self.answers));
-        let worker = self.workers.run(move || {
-            let result = match start(&core, &set) {
-                Ok(plugin) => answers.check(&call, plugin.call(index, request).into_result()),
-                Err(error) => Err(error.clone()),
-            };
+        let (dispatcher, set, index) = (self.clone(), Arc::clone(&command.set), command.index);
+        let call = name.clone();
+        let claim = Claim {
+            // No other set lies there for as long as this call keeps it.
+            set: Arc::as_ptr(&command.set).addr(),
+            client: self.client,
+            own_thread: command.has(command_flags::OWN_THREAD).then_some(index),
+        };
+        let (ticket, worker) = self.workers.run(claim, move || {
+            let result = dispatcher.call(&call, &set, index, request, since, deadline);
             audit(&call, &set, &result, since);
             // Also of a call that nobody waits for any more.
             drop(lease);
             if result.as_ref().is_ok_and(|reply| reply.body.len() >= memory::LARGE) {
-                core.memory().note_use();
+                dispatcher.core.memory().note_use();
             }
             result
         });
-        Running { worker, set: Arc::clone(&command.set), command: name, id, since, deadline }
+        let (dispatcher, set) = (self.clone(), Arc::clone(&command.set));
+        Running { dispatcher, ticket, worker, set, command: name, id, since, deadline }
+    }
+
+    /// Makes a call that has waited for its thread and may have to wait for its set's start, if there is time left for it: a
+    /// client that was told that it is not finished must not see it happen later.
+    fn call(
+        &self,
+        name: &str,
+        set: &Set,
+        index: u32,
+        mut request: Request,
+        since: Instant,
+        deadline: Option<Duration>,
+    ) -> Result<Reply, CallError> {
+        let plugin = start(&self.core, set, deadline.map(|limit| since + limit))?;
+        if let Some(limit) = deadline {
+            request.deadline_ms = milliseconds(limit.saturating_sub(since.elapsed()));
+            if request.deadline_ms == 0 {
+                return Err(not_begun(name, limit, &"its command set was not started before"));
+            }
+        }
+        self.judge(name, set, plugin.call(index, request).into_result())
+    }
+
+    /// Judges an answer, and counts the plugin's faults.
+    fn judge(&self, name: &str, set: &Set, answer: Result<Reply, CallError>) -> Result<Reply, CallError> {
+        let Judged { result, fault } = self.answers.judge(name, answer);
+        match fault {
+            None => set.note_success(),
+            Some(what) => self.note_fault(set, &what),
+        }
+        result
+    }
+
+    fn note_fault(&self, set: &Set, what: &str) {
+        if set.note_fault(what, self.core.view().settings.plugins.max_faults) {
+            self.core.commands_changed();
+        }
+    }
+
+    /// Leaves a call that is past its deadline to itself, and returns what its client is told.
+    fn leave_overdue(
+        self,
+        worker: oneshot::Receiver<Result<Reply, CallError>>,
+        set: Arc<Set>,
+        command: String,
+        since: Instant,
+        limit: Duration,
+    ) -> CallError {
+        set.begin_overdue(&command, since);
+        let mut text = format!("not finished within {} s", limit.as_secs_f32());
+        if set.busy_with().is_some() {
+            text += &format!("; the command set '{}' is busy until it does", set.name());
+        }
+        tracing::warn!("{command} has {text}");
+        self.note_fault(&set, &format!("{command} has not finished within {} s", limit.as_secs_f32()));
+        self.core.commands_changed();
+        let error = generic(format!("Command {command} has {text}"));
+        tokio::task::spawn(async move {
+            let _ = worker.await;
+            set.end_overdue(&command, since);
+            self.core.commands_changed();
+            tracing::warn!("{command} has come back after {} s; its reply is dropped", since.elapsed().as_secs());
+        });
+        error
     }
 }
 
-/// The plugin of a set, started if it was not.
-pub fn start<'s>(core: &Arc<Core>, set: &'s Set) -> Result<&'s guestd_abi::PluginBox, &'s CallError> {
-    let first = set.started().is_none();
-    let started = set.start(|| services::handle(core, set.name()));
-    if first {
-        core.memory().note_use();
-        if started.is_err() {
-            core.commands_changed();
-        }
+/// A time limit as it crosses the boundary, where 0 means that there is none.
+fn milliseconds(limit: Duration) -> u32 {
+    u32::try_from(limit.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The plugin of a set, started if it was not. Where another call is at that, it is waited for until `until` only.
+pub fn start<'s>(core: &Arc<Core>, set: &'s Set, until: Option<Instant>) -> Result<&'s PluginBox, CallError> {
+    if let Some(plugin) = set.started() {
+        return Ok(plugin);
     }
-    started.as_ref()
+    let started = set.start(|| services::handle(core, set.name()), until);
+    core.memory().note_use();
+    if started.is_err() {
+        core.commands_changed();
+    }
+    started
 }
 
 impl Running {
@@ -196,9 +274,9 @@ impl Running {
         self.since
     }
 
-    /// Waits for the call, but not past its deadline; then the set is busy until the call comes back.
+    /// Waits for the call, but not past its deadline.
     pub async fn outcome(self) -> Outcome {
-        let Self { mut worker, set, command, id, since, deadline } = self;
+        let Self { dispatcher, ticket, mut worker, set, command, id, since, deadline } = self;
         let ended = match deadline {
             None => Some((&mut worker).await),
             Some(limit) => tokio::time::timeout_at((since + limit).into(), &mut worker).await.ok(),
@@ -206,34 +284,27 @@ impl Running {
         let result = match ended {
             Some(Ok(result)) => result,
             Some(Err(_)) => Err(generic(format!("The worker of {command} was lost"))),
-            None => Err(leave_overdue(worker, set, command, since, deadline.unwrap_or_default())),
+            None => {
+                let limit = deadline.unwrap_or_default();
+                Err(match dispatcher.workers.withdraw(ticket) {
+                    Some(held_back) => withdrawn(&command, limit, held_back),
+                    None => dispatcher.leave_overdue(worker, set, command, since, limit),
+                })
+            }
         };
         Outcome { result, id }
     }
 }
 
-/// Leaves a call that is past its deadline to itself, and returns what its client is told.
-fn leave_overdue(
-    worker: oneshot::Receiver<Result<Reply, CallError>>,
-    set: Arc<Set>,
-    command: String,
-    since: Instant,
-    limit: Duration,
-) -> CallError {
-    let text = format!(
-        "not finished within {} s; the command set '{}' is busy until it does",
-        limit.as_secs_f32(),
-        set.name()
-    );
-    tracing::warn!("{command} has {text}");
-    set.begin_overdue(&command, since);
-    let error = generic(format!("Command {command} has {text}"));
-    tokio::task::spawn(async move {
-        let _ = worker.await;
-        set.end_overdue(&command, since);
-        tracing::warn!("{command} has come back after {} s; its reply is dropped", since.elapsed().as_secs());
-    });
+fn withdrawn(command: &str, limit: Duration, held_back: Limit) -> CallError {
+    let error = not_begun(command, limit, &held_back);
+    tracing::warn!("{}", error.desc);
     error
+}
+
+fn not_begun(command: &str, limit: Duration, why: &dyn std::fmt::Display) -> CallError {
+    let limit = limit.as_secs_f32();
+    generic(format!("Command {command} could not be begun within {limit} s, and will not be: {why}"))
 }
 
 /// What a client is told of a command that is not carried out. The words for a command that is blocked, not allowed or

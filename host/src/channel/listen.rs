@@ -125,7 +125,7 @@ impl Listener {
                             seats.forget_left();
                         }
                         let seat = seats.seat();
-                        let (dispatcher, turns, told) = (dispatcher.clone(), Rc::clone(&turns), Rc::clone(&told_of_standing));
+                        let (dispatcher, turns, told) = (dispatcher.for_client(), Rc::clone(&turns), Rc::clone(&told_of_standing));
                         let (place, name) = (Rc::clone(&seat), name.to_owned());
                         let server = clients.spawn_local(async move {
                             let end = Session::new(&dispatcher, stream, turns, place).serve().await;

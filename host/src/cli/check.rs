@@ -46,7 +46,7 @@ pub fn run(settings: Settings, words: Vec<OsString>) -> Result<ExitCode, String>
     let core = Arc::new(Core::new(view, state, umask::DEFAULT));
     let view = core.view();
     for set in &view.registry.sets {
-        match dispatch::start(&core, set) {
+        match dispatch::start(&core, set, None) {
             Ok(plugin) => {
                 plugin.stop();
                 say!("{}: {} commands, {}", set.name(), set.manifest.commands.len(), set.path.display());

@@ -10,6 +10,7 @@ mod usage;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -89,7 +90,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return fail(&format!("{error}; try --help")),
     };
-    let load = || config::load(&Sources { flags: &flags, as_qemu_ga }).map_err(|error| error.to_string());
+    let load = move || config::load(&Sources { flags: &flags, as_qemu_ga }).map_err(|error| error.to_string());
     let done = match action {
         Action::Help => usage::print(as_qemu_ga),
         Action::Version => {
@@ -98,7 +99,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Action::DumpConfig => load().and_then(|settings| dump::print(&settings)),
         Action::ListCommands => load().map(|settings| tables::names(&view(settings))),
-        Action::Run => load().and_then(|settings| daemon::run(settings, &load)),
+        Action::Run => load().and_then(|settings| daemon::run(settings, Arc::new(load))),
         Action::Subcommand(name, rest) => match name.as_str() {
             "plugins" => load().and_then(|settings| tables::plugins(&view(settings), rest)),
             "commands" => load().and_then(|settings| tables::commands(&view(settings), rest)),

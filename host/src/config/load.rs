@@ -169,6 +169,7 @@ fn apply_toml(settings: &mut Settings, file: TomlFile, name: &str) -> Result<(),
     plugins.enable.extend(file.plugins.enable);
     plugins.disable.extend(file.plugins.disable);
     plugins.overrides.extend(file.plugins.overrides);
+    plugins.max_faults = file.plugins.max_faults.unwrap_or(plugins.max_faults);
     for (set, section) in file.plugins.sections {
         merge(plugins.sections.entry(set).or_default(), section);
     }

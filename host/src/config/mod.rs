@@ -131,7 +131,7 @@ impl fmt::Display for Method {
 }
 
 /// Which sets there are, and what they are told.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct PluginSettings {
     /// Where plugins are looked for, in this order.
     pub directories: Vec<PathBuf>,
@@ -141,8 +141,24 @@ pub struct PluginSettings {
     pub disable: Vec<String>,
     /// The sets that may claim names which are not their vendor's own, also from other sets.
     pub overrides: Vec<String>,
+    /// After how many faults in a row a set is switched off; 0: never.
+    pub max_faults: u32,
     /// The sets' own sections.
     pub sections: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+}
+
+impl Default for PluginSettings {
+    fn default() -> Self {
+        Self {
+            directories: Vec::new(),
+            enable: Vec::new(),
+            disable: Vec::new(),
+            overrides: Vec::new(),
+            // More than one bad request of a client that tries it again a few times.
+            max_faults: 10,
+            sections: BTreeMap::new(),
+        }
+    }
 }
 
 impl PluginSettings {

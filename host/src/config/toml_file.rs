@@ -48,6 +48,7 @@ pub struct Plugins {
     pub enable: Vec<String>,
     pub disable: Vec<String>,
     pub overrides: Vec<String>,
+    pub max_faults: Option<u32>,
     pub sections: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
 }
 
@@ -154,6 +155,7 @@ impl<'de> Deserialize<'de> for Plugins {
                         "enable" => plugins.enable = map.next_value()?,
                         "disable" => plugins.disable = map.next_value()?,
                         "override" => plugins.overrides = map.next_value()?,
+                        "max-faults" => plugins.max_faults = Some(map.next_value()?),
                         _ => {
                             let Section(section) = map.next_value()?;
                             plugins.sections.insert(key, section);
@@ -177,7 +179,7 @@ impl<'de> Deserialize<'de> for Section {
             type Value = Section;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a set's table, or one of the keys directories, enable, disable, override")
+                f.write_str("a set's table, or one of the keys directories, enable, disable, override, max-faults")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Section, A::Error> {
@@ -209,6 +211,7 @@ mod tests {
             directories = ["/opt/example"]
             disable = ["power"]
             override = ["example"]
+            max-faults = 3
             [plugins.fsfreeze]
             lease = 60
             exclude = ["/mnt/*"]
@@ -230,6 +233,7 @@ mod tests {
         assert_eq!(file.channel.len(), 2);
         assert_eq!(file.plugins.sections["fsfreeze"]["lease"], 60);
         assert_eq!(file.plugins.overrides, ["example"]);
+        assert_eq!(file.plugins.max_faults, Some(3));
         assert_eq!(file.commands.deadline["guest-file-read"], 5);
         assert!(matches!(file.protocol.compat, Some(Compat::V0_15)));
         assert_eq!((file.protocol.memory_limit, file.protocol.message_timeout), (Some(512), Some(0)));

@@ -23,15 +23,16 @@ use crate::logging::log;
 use crate::memory;
 use crate::registry::{Registry, Set};
 use crate::state::State;
+use reload::Reloader;
 
 /// How long the last log lines may take.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// Reads the settings again.
-pub type Load<'l> = &'l dyn Fn() -> Result<Settings, String>;
+pub type Load = Arc<dyn Fn() -> Result<Settings, String> + Send + Sync>;
 
 /// Runs the daemon until a signal ends it. The error is what kept it from starting.
-pub fn run(settings: Settings, load: Load<'_>) -> Result<ExitCode, String> {
+pub fn run(settings: Settings, load: Load) -> Result<ExitCode, String> {
     // What the daemon makes is its own, unless it says otherwise. What clients and programs make has the one before.
     let umask = umask::set(0o077);
     log().configure(settings.log.level, &settings.log.target)?;
@@ -77,8 +78,7 @@ impl Signals {
     }
 }
 
-async fn serve(core: &Arc<Core>, load: Load<'_>, background: Option<background::Background>) -> Result<(), String> {
-    let mut signals = Signals::new().map_err(|error| format!("signals cannot be listened to: {error}"))?;
+async fn serve(core: &Arc<Core>, load: Load, background: Option<background::Background>) -> Result<(), String> {
     let dispatcher = Dispatcher::new(Arc::clone(core));
     let mut activated = activated_sockets();
     let mut channels = Vec::new();
@@ -87,10 +87,12 @@ async fn serve(core: &Arc<Core>, load: Load<'_>, background: Option<background::
             .map_err(|error| format!("{} {}: {}", settings.method, settings.path, guestd_sdk::errno_text(&error)))?;
         channels.push(channel);
     }
+    // Until here nothing has to be undone, so that a signal may end the process, whatever it waits for.
+    let mut signals = Signals::new().map_err(|error| format!("signals cannot be listened to: {error}"))?;
     take_over_freeze(core);
     start_early(core);
     for channel in channels {
-        tokio::task::spawn_local(channel.serve(dispatcher.clone()));
+        tokio::task::spawn_local(channel.serve(dispatcher.for_client()));
     }
     let keeper = Arc::clone(core);
     tokio::task::spawn_local(async move {
@@ -104,11 +106,13 @@ async fn serve(core: &Arc<Core>, load: Load<'_>, background: Option<background::
     }
     tracing::debug!("guestd {} is ready", env!("CARGO_PKG_VERSION"));
     notify(&[NotifyState::Ready]);
+    let mut reloader = Reloader::new(core, load);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            _ = signals.hang_up.recv() => reload::run(core, load).await,
+            _ = signals.hang_up.recv() => reloader.begin(),
+            () = reloader.ended() => {}
         }
     }
     notify(&[NotifyState::Stopping]);
@@ -151,7 +155,7 @@ fn take_over_freeze(core: &Arc<Core>) {
     core.take_over_freeze();
     let core = Arc::clone(core);
     tokio::task::spawn_blocking(move || {
-        if dispatch::start(&core, &set).is_err()
+        if dispatch::start(&core, &set, None).is_err()
             && let Err(error) = core.set_frozen(set.name(), false)
         {
             tracing::error!("{error}");
@@ -168,7 +172,7 @@ fn start_early(core: &Arc<Core>) {
             set.manifest.start_if.as_ref().is_some_and(|key| section.is_some_and(|section| section.contains_key(key)));
         if asked && set.started().is_none() {
             let (core, set) = (Arc::clone(core), Arc::clone(set));
-            tokio::task::spawn_blocking(move || dispatch::start(&core, &set).is_ok());
+            tokio::task::spawn_blocking(move || dispatch::start(&core, &set, None).is_ok());
         }
     }
 }

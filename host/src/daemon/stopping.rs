@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::notify;
 use crate::core::Core;
+use crate::dispatch;
 
 /// How long plugins may take. While file systems are frozen it does not count: the set that has frozen them knows how
 /// long its work may take, and an end before would leave them frozen.
@@ -44,13 +45,14 @@ pub async fn run(core: &Arc<Core>) {
     stopping.detach_all();
 }
 
-fn stop_all(core: &Core) -> JoinSet<()> {
+fn stop_all(core: &Arc<Core>) -> JoinSet<()> {
     let view = core.view();
     let mut stopping = JoinSet::new();
-    for set in view.registry.sets.iter().filter(|set| matches!(set.started(), Some(Ok(_)))) {
-        let set = Arc::clone(set);
+    // While file systems are frozen, a set that is being started is the one that is to thaw them.
+    for set in view.registry.sets.iter().filter(|set| set.started().is_some() || (core.frozen() && set.is_starting())) {
+        let (core, set) = (Arc::clone(core), Arc::clone(set));
         stopping.spawn_blocking(move || {
-            if let Some(Ok(plugin)) = set.started() {
+            if let Ok(plugin) = dispatch::start(&core, &set, None) {
                 plugin.stop();
             }
         });

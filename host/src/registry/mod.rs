@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use guestd_abi::command_flags;
 use guestd_abi::manifest::BY_NAME;
 
 use crate::config::PluginSettings;
@@ -17,6 +18,8 @@ use crate::config::PluginSettings;
 pub use elf::read_manifest;
 pub use scan::Refusal;
 pub use set::Set;
+#[cfg(test)]
+pub(crate) use set::tests::set as test_set;
 
 /// The time limit of a command that the configuration defines, where it names none, in seconds.
 const USUAL_TIMEOUT: u64 = 10;
@@ -55,6 +58,19 @@ impl Command {
     /// Whether the command has a flag.
     pub fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Why a call would not be begun at the moment, if its set is busy with calls that are past their deadline: a sentence. What
+    /// runs in place is called all the same, and so is a command that has a thread of its own.
+    pub fn is_busy(&self) -> Option<String> {
+        let called_anyway =
+            command_flags::OWN_THREAD | if self.set.started().is_some() { command_flags::INSTANT } else { 0 };
+        if self.has(called_anyway) {
+            return None;
+        }
+        let (running, for_how_long) = self.set.busy_with()?;
+        let (set, seconds) = (self.set.name(), for_how_long.as_secs());
+        Some(format!("The command set '{set}' is busy: {running} has been running for {seconds} s"))
     }
 }
 

@@ -71,6 +71,7 @@ mod tests {
             commands: commands.collect(),
             commands_from: None,
             start_if: None,
+            overdue_limit: 1,
         }
     }
 

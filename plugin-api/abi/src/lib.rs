@@ -40,7 +40,7 @@ pub use abi_stable::std_types::{RBox, RResult, RSlice, RStr, RString, RVec};
 pub use host::{Host, Host_TO, HostArc, LogLevel};
 pub use module::{Command, CommandRef, PluginMod, PluginModRef, command_flags};
 pub use plugin::{Plugin, Plugin_TO, PluginBox};
-pub use values::{CallError, Reply, Request, reply_flags, request_flags};
+pub use values::{CallError, PANIC_CLASS, Reply, Request, reply_flags, request_flags};
 
 /// The boundary's version, as the manifest in a plugin's ELF note spells it: `major.minor`.
 ///

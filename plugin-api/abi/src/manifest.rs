@@ -14,6 +14,7 @@
 //! command __com.example_hello 10 FREEZE_SAFE INSTANT
 //! commands-from commands
 //! start-if watch
+//! overdue-limit 8
 //! ```
 //!
 //! The first line is the format's own version. `capability` and `command` may occur any number of times, the other
@@ -23,7 +24,9 @@
 //! `commands-from KEY`: the configuration defines further commands of this set. Each key of the table KEY in its section is the
 //! name of one, spelt as a vendor's; a number `timeout` in its table is its time limit in seconds, 10 without it. Such a command is
 //! called with the index [`BY_NAME`]. `start-if KEY`: the set is started with the daemon, instead of at its first call, if
-//! its section has that key.
+//! its section has that key. `overdue-limit NUMBER`: a call that is past its deadline and does not come back makes nothing but what
+//! it works on busy, since the set itself refuses further calls on that; the set is busy as a whole when so many hang. Without
+//! it one does.
 //!
 //! Lines with unknown keys are ignored, and so are unknown flags: a newer sdk may write them.
 
@@ -95,6 +98,8 @@ pub struct Manifest {
     pub commands_from: Option<String>,
     /// The key in its section with which it is started together with the daemon.
     pub start_if: Option<String>,
+    /// How many calls past their deadline make the whole set busy.
+    pub overdue_limit: u32,
 }
 
 /// A command line of a manifest.
@@ -133,7 +138,7 @@ impl Manifest {
             first => return error(format!("its manifest begins with {first:?}, not {FORMAT_LINE:?}")),
         }
         let (mut abi, mut name, mut version, mut vendor, mut summary) = (None, None, None, None, None);
-        let (mut commands_from, mut start_if) = (None, None);
+        let (mut commands_from, mut start_if, mut overdue_limit) = (None, None, None);
         let (mut capabilities, mut commands) = (Vec::new(), Vec::new());
         for line in lines {
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
@@ -145,6 +150,7 @@ impl Manifest {
                 "summary" => &mut summary,
                 "commands-from" => &mut commands_from,
                 "start-if" => &mut start_if,
+                "overdue-limit" => &mut overdue_limit,
                 "capability" => {
                     capabilities.push(value.to_owned());
                     continue;
@@ -173,6 +179,7 @@ impl Manifest {
             commands,
             commands_from,
             start_if,
+            overdue_limit: overdue_limit.map_or(Ok(1), |text| parse_overdue_limit(&text))?,
         };
         if !is_set_name(&manifest.name) {
             return error(format!("{:?} is no name for a command set ([a-z][a-z0-9-]*)", manifest.name));
@@ -227,6 +234,13 @@ fn parse_abi(text: &str) -> Result<(u32, u32), ManifestError> {
     }
 }
 
+fn parse_overdue_limit(text: &str) -> Result<u32, ManifestError> {
+    match text.parse() {
+        Ok(limit) if limit > 0 => Ok(limit),
+        _ => error(format!("its manifest has the overdue-limit {text:?}")),
+    }
+}
+
 /// The bit of a flag's name; 0 for one that this version does not know.
 fn flag_of_name(name: &str) -> u32 {
     match name {
@@ -235,6 +249,7 @@ fn flag_of_name(name: &str) -> u32 {
         "NO_SUCCESS_RESPONSE" => command_flags::NO_SUCCESS_RESPONSE,
         "OVERTAKES" => command_flags::OVERTAKES,
         "OFTEN_INSTANT" => command_flags::OFTEN_INSTANT,
+        "OWN_THREAD" => command_flags::OWN_THREAD,
         _ => 0,
     }
 }
@@ -245,13 +260,14 @@ mod tests {
 
     const GOOD: &str = "guestd-plugin 1\nabi 1.0\nname hello\nversion 0.1.0\nvendor Example Ltd\nsummary Says hello\n\
         capability CAP_SYS_ADMIN\ncommand a 10 INSTANT FREEZE_SAFE FROM_THE_FUTURE\ncommand b 0\nmood good\n\
-        commands-from table\nstart-if watch\n";
+        commands-from table\nstart-if watch\noverdue-limit 8\n";
 
     #[test]
     fn a_manifest_is_taken_apart_and_what_is_unknown_ignored() {
         let manifest = Manifest::parse(GOOD).unwrap();
         assert_eq!((manifest.abi, manifest.name.as_str()), ((1, 0), "hello"));
-        assert_eq!(manifest.vendor, "Example Ltd");
+        assert_eq!((manifest.vendor.as_str(), manifest.overdue_limit), ("Example Ltd", 8));
+        assert_eq!(Manifest::parse(&GOOD.replace("overdue-limit 8\n", "")).unwrap().overdue_limit, 1);
         assert_eq!(manifest.capabilities, ["CAP_SYS_ADMIN"]);
         assert_eq!((manifest.commands_from.as_deref(), manifest.start_if.as_deref()), (Some("table"), Some("watch")));
         assert_eq!(
@@ -275,6 +291,8 @@ mod tests {
             ("command b 0", "command a 0", "twice"),
             ("command b 0", "command b", "without a name and a deadline"),
             ("command b 0", "command b 99999999", "the deadline"),
+            ("overdue-limit 8", "overdue-limit 0", "the overdue-limit"),
+            ("overdue-limit 8", "overdue-limit many", "the overdue-limit"),
             ("command b 0", "command b 0 OVERTAKES", "overtakes others"),
             ("command b 0", "command b 0 INSTANT OFTEN_INSTANT", "often instant"),
         ] {

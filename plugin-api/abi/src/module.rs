@@ -23,8 +23,9 @@ pub struct PluginMod {
     pub unwinds: bool,
     /// The commands; a command's place in this table is the `index` of [`crate::Plugin::call`].
     pub commands: RSlice<'static, CommandRef>,
-    /// Makes the plugin. Called once in a process, on any thread, before the first call of a command. It may block,
-    /// within the deadline of that call. An error is what each call of the set's commands is answered with.
+    /// Makes the plugin. Called on any thread, before the first call of a command, until it has succeeded once. It may block,
+    /// within the deadline of that call. An error is what each call of the set's commands is answered with, until the
+    /// configuration is read again: then the next call tries again.
     #[sabi(last_prefix_field)]
     pub start: extern "C" fn(host: HostArc) -> RResult<PluginBox, CallError>,
 }
@@ -50,7 +51,7 @@ pub mod command_flags {
     /// The command never blocks, on no lock, file or process: the daemon calls it in its event loop, while other
     /// calls of the same plugin may be under way. Everything stops for as long as it takes.
     pub const INSTANT: u32 = 1;
-    /// The command is answered while file systems are frozen, whatever the lists of allowed commands say. It must
+    /// The command may be answered while file systems are frozen, if the lists of allowed commands let it. It must
     /// write no file.
     pub const FREEZE_SAFE: u32 = 2;
     /// A success is not answered (`success-response: false` in `guest-info`).
@@ -62,8 +63,12 @@ pub mod command_flags {
     /// [`IN_PLACE`](crate::request_flags::IN_PLACE), and on a worker thread if it hands that request back. Not together with
     /// [`INSTANT`].
     pub const OFTEN_INSTANT: u32 = 16;
+    /// Worker threads are kept for this command, so that it is carried out however many calls hang, of whatever set and client; and
+    /// it is called though its set is busy with calls past their deadline. For what a host must always be able to do, such as a
+    /// thaw or a shutdown.
+    pub const OWN_THREAD: u32 = 32;
     /// Every bit that this version knows.
-    pub const KNOWN: u32 = INSTANT | FREEZE_SAFE | NO_SUCCESS_RESPONSE | OVERTAKES | OFTEN_INSTANT;
+    pub const KNOWN: u32 = INSTANT | FREEZE_SAFE | NO_SUCCESS_RESPONSE | OVERTAKES | OFTEN_INSTANT | OWN_THREAD;
 }
 
 impl RootModule for PluginModRef {

@@ -54,6 +54,10 @@ pub mod reply_flags {
     pub const HANDED_BACK: u32 = 4;
 }
 
+/// The class of the error of a call that has panicked: a fault of the plugin, which the daemon counts. Its client gets a
+/// `GenericError`.
+pub const PANIC_CLASS: &str = "PluginPanicked";
+
 /// Why a call failed: made by either side, owned by the one that receives it.
 #[repr(C)]
 #[derive(StableAbi, Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use guestd_abi::abi_stable::prefix_type::PrefixTypeTrait;
 use guestd_abi::abi_stable::type_level::downcasting::TD_Opaque;
 use guestd_abi::{
-    CallError, Command, CommandRef, HostArc, LogLevel, Plugin, Plugin_TO, PluginBox, PluginMod, PluginModRef, RResult,
-    RSlice, Reply, Request,
+    CallError, Command, CommandRef, HostArc, LogLevel, PANIC_CLASS, Plugin, Plugin_TO, PluginBox, PluginMod,
+    PluginModRef, RResult, RSlice, Reply, Request,
 };
 use serde::Deserialize;
 
@@ -131,7 +131,7 @@ fn guard<T>(what: &str, body: impl FnOnce() -> Result<T, CommandError>) -> Resul
     match panic::catch_unwind(AssertUnwindSafe(body)) {
         Ok(result) => result.map_err(CallError::from),
         Err(payload) => {
-            let error = CommandError::new(format!("{what} panicked: {}", payload_text(&*payload)));
+            let error = CommandError::with_class(PANIC_CLASS, format!("{what} panicked: {}", payload_text(&*payload)));
             // A payload's own destructor may panic as well.
             std::mem::forget(payload);
             Err(error.into())
@@ -189,6 +189,7 @@ impl<P: Declared> Plugin for Started<P> {
 ///     stop: Hello::stop,                      // optional: fn(&Ctx<Hello>)
 ///     start_if: "watch",                      // optional: start with the daemon if the section has this key
 ///     by_name: ("commands", Hello::by_name),  // optional: the keys of this table in the section are commands too
+///     overdue_limit: 8,                       // optional: the set is busy when so many calls hang; 1 without it
 ///     commands: {
 ///         "__com.example_hello" => hello,
 ///         "__com.example_now" [INSTANT, FREEZE_SAFE] => now,
@@ -217,12 +218,13 @@ macro_rules! plugin {
         $(stop: $stop:expr,)?
         $(start_if: $start_if:literal,)?
         $(by_name: ($table:literal, $by_name:expr),)?
+        $(overdue_limit: $overdue_limit:literal,)?
         commands: { $($commands:tt)* } $(,)?
     ) => {
         $crate::plugin! {
             @commands
             [$name, $vendor, $summary, [$($($capability),*)?], $state, $start, [$($reload)?], [$($stop)?],
-                [$($start_if)?], [$($table, $by_name)?]]
+                [$($start_if)?], [$($table, $by_name)?], [$($overdue_limit)?]]
             [] $($commands)*
         }
     };
@@ -244,7 +246,8 @@ macro_rules! plugin {
     };
     (@commands
         [$name:literal, $vendor:literal, $summary:literal, [$($capability:ident),*], $state:ty, $start:expr,
-            [$($reload:expr)?], [$($stop:expr)?], [$($start_if:literal)?], [$($table:literal, $by_name:expr)?]]
+            [$($reload:expr)?], [$($stop:expr)?], [$($start_if:literal)?], [$($table:literal, $by_name:expr)?],
+            [$($overdue_limit:literal)?]]
         [$({$command:literal, [$($flag:ident)*], [$($seconds:literal)?], $form:ident, $handler:path,
             $types:tt})*]
     ) => {
@@ -315,6 +318,7 @@ macro_rules! plugin {
                 $("\ncapability ", stringify!($capability),)*
                 $("\nstart-if ", $start_if,)?
                 $("\ncommands-from ", $table,)?
+                $("\noverdue-limit ", $overdue_limit,)?
                 $("\ncommand ", $command, " ", $crate::plugin!(@seconds $($seconds)?) $(, " ", stringify!($flag))*,)*
                 "\n"
             );

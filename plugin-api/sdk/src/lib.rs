@@ -41,6 +41,7 @@
 //! * [`args`] turns arguments into types, with QEMU's words for what is wrong with them.
 //! * [`answer`] turns results into replies.
 //! * [`helpers`] makes calls that may hang for ever.
+//! * [`locks`] keeps apart what may hang.
 //! * `base64` (a feature) decodes as QEMU's commands do.
 //! * `testkit` (a feature) runs a plugin in process, without a daemon.
 //! * `schema` (a feature) describes the commands' arguments and answers.
@@ -55,6 +56,7 @@ mod error;
 #[doc(hidden)]
 pub mod export;
 pub mod helpers;
+pub mod locks;
 #[doc(hidden)]
 pub mod root;
 #[cfg(feature = "schema")]

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use guestd_sdk::locks::{Lock, Locks};
 use guestd_sdk::prelude::*;
 use guestd_sdk::{LogLevel, errno_text};
 
 use crate::chpasswd::Chpasswd;
 use crate::config::Config;
 use crate::rehearsal::{self, PasswdFile, Recorder};
-use crate::turns::Turns;
 use crate::users::{NameService, User, Users};
 
 /// What makes the difference between a guest and a test: the act after which a user has another password.
@@ -27,12 +27,22 @@ pub(crate) struct NewPassword<'a> {
     pub crypted: bool,
 }
 
+/// What a user is locked by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum UserKey {
+    /// The name.
+    Name(String),
+    /// The number.
+    Number(u32),
+}
+
 /// The state of the set.
 pub struct Accounts {
     users: Box<dyn Users>,
     passwords: Box<dyn Passwords>,
-    /// The changes to key files that are under way.
-    pub(crate) turns: Turns,
+    /// Held by each command for its user: a home directory on a dead server, or a directory service that does not answer, holds
+    /// up nobody else.
+    pub(crate) locks: Locks<UserKey>,
 }
 
 impl Accounts {
@@ -48,11 +58,24 @@ impl Accounts {
             }
             None => (Box::new(NameService), Box::new(Chpasswd::installed())),
         };
-        Ok(Self { users, passwords, turns: Turns::default() })
+        Ok(Self { users, passwords, locks: Locks::new(1) })
     }
 
-    /// The user of that name. The error has qemu-ga's words.
-    pub(crate) fn user(&self, name: &str) -> Result<User, CommandError> {
+    /// The user of that name, and the locks that keep other commands from the user meanwhile. The error has qemu-ga's words.
+    pub(crate) fn user(&self, name: &str) -> Result<(User, [Lock<'_, UserKey>; 2]), CommandError> {
+        // By name first: to look the user up may hang already. Two names may be one user.
+        let by_name = self.lock(UserKey::Name(name.to_owned()))?;
+        let user = self.look_up(name)?;
+        let by_number = self.lock(UserKey::Number(user.uid.as_raw()))?;
+        Ok((user, [by_name, by_number]))
+    }
+
+    /// Takes one of a user's locks.
+    pub(crate) fn lock(&self, key: UserKey) -> Result<Lock<'_, UserKey>, CommandError> {
+        self.locks.take(key).map_err(|held| CommandError::new(format!("another command for this user {held}")))
+    }
+
+    fn look_up(&self, name: &str) -> Result<User, CommandError> {
         let failed = |why: &dyn std::fmt::Display| CommandError::new(format!("failed to lookup user '{name}': {why}"));
         match self.users.lookup(name) {
             Ok(Some(user)) => Ok(user),

@@ -4,7 +4,7 @@
 //! * `password` is `guest-set-user-password`; `chpasswd` sets the password, by the program of that name,
 //! * `ssh` are the `guest-ssh-*-authorized-keys` commands; `authorized_keys` is the format of the file they work
 //!   on, `key_file` the way to it and its replacement, which trust nothing in the user's home directory,
-//! * `users` looks users up, `identity` lends a thread a user's rights, `turns` keeps changes for one user apart,
+//! * `users` looks users up, `identity` lends a thread a user's rights,
 //! * `rehearsal` stands in for the guest's users and passwords in tests.
 
 mod accounts;
@@ -17,7 +17,6 @@ mod password;
 mod rehearsal;
 mod replace;
 mod ssh;
-mod turns;
 mod users;
 
 use accounts::Accounts;
@@ -29,6 +28,7 @@ guestd_sdk::plugin! {
     summary: "Set passwords and manage the keys for ssh logins",
     capabilities: [CAP_AUDIT_WRITE, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SETGID, CAP_SETUID],
     state: Accounts = Accounts::start,
+    overdue_limit: 8,
     commands: {
         "guest-set-user-password" within 20 => raw password::set as fn(password::SetArgs) -> (),
         "guest-ssh-get-authorized-keys" => ssh::get,

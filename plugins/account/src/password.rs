@@ -5,7 +5,7 @@ use std::time::Duration;
 use guestd_sdk::prelude::*;
 use guestd_sdk::{answer::Answer, args, base64};
 
-use crate::accounts::{Accounts, NewPassword};
+use crate::accounts::{Accounts, NewPassword, UserKey};
 
 /// How long it may take where the daemon sets no deadline.
 const NO_DEADLINE: Duration = Duration::from_secs(20);
@@ -38,6 +38,7 @@ pub fn set(ctx: &Ctx<Accounts>, request: Request) -> Result<Reply, CommandError>
     }
     let limit = if request.deadline_ms == 0 { NO_DEADLINE } else { Duration::from_millis(request.deadline_ms.into()) };
     let password = NewPassword { username: &args.username, secret: &secret, crypted: args.crypted };
+    let _lock = ctx.state.lock(UserKey::Name(args.username.clone()))?;
     let result = ctx.state.passwords().set(&password, limit);
     match &result {
         Ok(()) => ctx.info(format_args!("the password of '{}' was set", args.username)),

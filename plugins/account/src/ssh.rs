@@ -58,7 +58,7 @@ pub struct RemoveArgs {
 
 /// `guest-ssh-get-authorized-keys`: the keys of a user. A user without a key file is an error, as in qemu-ga.
 pub fn get(ctx: &Ctx<Accounts>, args: GetArgs) -> Result<Keys, CommandError> {
-    let user = ctx.state.user(&args.username)?;
+    let (user, _locks) = ctx.state.user(&args.username)?;
     match key_file::read(&user)?.content {
         Some(content) => Ok(Keys { keys: authorized_keys::list(&content.text) }),
         None => Err(key_file::missing(&user)),
@@ -67,10 +67,11 @@ pub fn get(ctx: &Ctx<Accounts>, args: GetArgs) -> Result<Keys, CommandError> {
 
 /// `guest-ssh-add-authorized-keys`: adds the keys that a user does not have yet, and makes the file if there is none.
 pub fn add(ctx: &Ctx<Accounts>, request: Request) -> Result<Reply, CommandError> {
+    let until = end_of(&request);
     let args: AddArgs = args::parse(args::text_of(&request)?)?;
-    let user = ctx.state.user(&args.username)?;
+    let (user, _locks) = ctx.state.user(&args.username)?;
     authorized_keys::check(&args.keys)?;
-    change(ctx, &user, request.deadline_ms, |text| match (args.reset, text) {
+    change(&user, until, |text| match (args.reset, text) {
         (Some(true), _) | (_, None) => Some(authorized_keys::with(b"", &args.keys).unwrap_or_default()),
         (_, Some(text)) => authorized_keys::with(text, &args.keys),
     })?;
@@ -81,25 +82,24 @@ pub fn add(ctx: &Ctx<Accounts>, request: Request) -> Result<Reply, CommandError>
 
 /// `guest-ssh-remove-authorized-keys`: removes keys of a user. A key that is not there is no error.
 pub fn remove(ctx: &Ctx<Accounts>, request: Request) -> Result<Reply, CommandError> {
+    let until = end_of(&request);
     let args: RemoveArgs = args::parse(args::text_of(&request)?)?;
-    let user = ctx.state.user(&args.username)?;
+    let (user, _locks) = ctx.state.user(&args.username)?;
     authorized_keys::check(&args.keys)?;
-    change(ctx, &user, request.deadline_ms, |text| authorized_keys::without(text?, &args.keys))?;
+    change(&user, until, |text| authorized_keys::without(text?, &args.keys))?;
     ctx.info(format_args!("{} ssh keys are not authorized any more for '{}'", args.keys.len(), args.username));
     ().into_reply()
 }
 
+/// The moment after which the client has been told that its call failed.
+fn end_of(request: &Request) -> Instant {
+    let limit = Duration::from_millis(request.deadline_ms.into());
+    Instant::now() + if limit.is_zero() { NO_DEADLINE } else { limit }
+}
+
 /// Replaces the text of a user's key file by what `edit` makes of it; `None` there is a file that does not exist, and here
 /// one that is right as it is.
-fn change(
-    ctx: &Ctx<Accounts>,
-    user: &User,
-    deadline_ms: u32,
-    edit: impl Fn(Option<&[u8]>) -> Option<Vec<u8>>,
-) -> Result<(), CommandError> {
-    let limit = if deadline_ms == 0 { NO_DEADLINE } else { Duration::from_millis(deadline_ms.into()) };
-    let until = Instant::now() + limit;
-    let _turn = ctx.state.turns.take(user.uid.as_raw(), until)?;
+fn change(user: &User, until: Instant, edit: impl Fn(Option<&[u8]>) -> Option<Vec<u8>>) -> Result<(), CommandError> {
     for _ in 0..ATTEMPTS {
         let found: KeyFile = key_file::read(user)?;
         let Some(text) = edit(found.content.as_ref().map(|content| content.text.as_slice())) else { return Ok(()) };

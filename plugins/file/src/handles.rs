@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use guestd_sdk::locks::Locks;
 use guestd_sdk::prelude::*;
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -33,8 +34,13 @@ impl Default for Options {
     }
 }
 
+/// How many calls at a time may open files of one mount: as many hang if its server is gone, and no more.
+const MAX_OPENING: usize = 3;
+
 /// The state of the set.
 pub struct Files {
+    /// The mounts, by their numbers, on which files are being opened.
+    pub(crate) opening: Locks<u64>,
     table: Mutex<Table>,
     max_open: AtomicUsize,
     /// What the permissions of new files lack.
@@ -57,7 +63,12 @@ pub struct Slot<'f>(&'f Files);
 impl Files {
     pub(crate) fn start(daemon: &Daemon) -> Result<Self, CommandError> {
         let max_open = max_open(daemon)?;
-        Ok(Self { table: Mutex::default(), max_open: max_open.into(), umask: daemon.facts().umask })
+        Ok(Self {
+            opening: Locks::new(MAX_OPENING),
+            table: Mutex::default(),
+            max_open: max_open.into(),
+            umask: daemon.facts().umask,
+        })
     }
 
     /// Takes a changed limit over. Handles above it stay open.
@@ -158,7 +169,7 @@ mod tests {
     use std::fs::File;
 
     fn files(max_open: usize) -> Files {
-        Files { table: Mutex::default(), max_open: max_open.into(), umask: 0o022 }
+        Files { opening: Locks::new(MAX_OPENING), table: Mutex::default(), max_open: max_open.into(), umask: 0o022 }
     }
 
     fn insert(files: &Files, handle: i64) {

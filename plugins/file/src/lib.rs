@@ -4,6 +4,7 @@
 //! * `handles`: the files that are open, by number. A lock for each, so that one on a dead server holds up no other.
 //! * `open_file`: one open file, its position and what was read ahead.
 //! * `open`, `read`, `write`, `seek`, `close`: the commands; `close` has `guest-file-flush` as well.
+//! * `place`: which mount an open has to wait for.
 //! * `in_place`: what can be read and written without waiting.
 //! * `mode`, `base64`, `deadline`, `huge_pages`: the modes of `fopen(3)`, base64 in a request's own buffer, how long a
 //!   client waits, memory for large answers.
@@ -17,6 +18,7 @@ mod in_place;
 mod mode;
 mod open;
 mod open_file;
+mod place;
 mod read;
 mod seek;
 mod write;
@@ -31,6 +33,7 @@ guestd_sdk::plugin! {
     capabilities: [CAP_DAC_OVERRIDE],
     state: Files = Files::start,
     reload: Files::reload,
+    overdue_limit: 8,
     commands: {
         "guest-file-open" within 10 => raw open::open as fn(open::OpenArgs) -> i64,
         "guest-file-close" within 60 => close::close,

@@ -4,6 +4,7 @@ use std::io;
 
 use guestd_sdk::answer::Answer;
 use guestd_sdk::args;
+use guestd_sdk::locks::{Held, Lock, Locks};
 use guestd_sdk::prelude::*;
 use nix::errno::Errno;
 
@@ -11,6 +12,7 @@ use crate::deadline::Deadline;
 use crate::handles::Files;
 use crate::mode::Mode;
 use crate::open_file::OpenFile;
+use crate::place::Place;
 
 /// The first handle ever, and the name under which the daemon counts them; both are qemu-ga's.
 const FIRST_HANDLE: u64 = 1000;
@@ -45,11 +47,26 @@ pub fn open(ctx: &Ctx<Files>, request: Request) -> Result<Reply, CommandError> {
         ctx.warn(format_args!("{limit} files are open, more are refused (max-open in [plugins.file])"));
         failed(Errno::EMFILE.into())
     })?;
+    let lock = lock_mount(&ctx.state.opening, &path);
+    let lock = lock.map_err(|held| failed(io::Error::other(format!("an open on its file system {held}"))))?;
     let opened = mode.open(&path, ctx.state.umask).map_err(failed)?;
     let handle = i64::try_from(ctx.take_numbers(COUNTER, FIRST_HANDLE, 1)?)?;
     deadline.check()?;
     let file = opened.emptied().and_then(OpenFile::new).map_err(failed)?;
+    drop(lock);
     slot.insert(handle, file);
     ctx.debug(format_args!("{handle} is {path:?} (mode {mode_text})"));
     handle.into_reply()
+}
+
+/// The lock of the mount that a path leads to, if the kernel tells which that is.
+fn lock_mount<'l>(opening: &'l Locks<u64>, path: &str) -> Result<Option<Lock<'l, u64>>, Held> {
+    let mut place = Place::of(path);
+    let mut lock = None;
+    while let Some(here) = place {
+        drop(lock.take());
+        lock = Some(opening.take(here.mount)?);
+        place = here.next();
+    }
+    Ok(lock)
 }

@@ -65,9 +65,10 @@ guestd_sdk::plugin! {
     stop: Freezer::stop,
     commands: {
         "guest-fsfreeze-status" [INSTANT, FREEZE_SAFE] => commands::status,
-        "guest-fsfreeze-freeze" within 3600 => raw commands::freeze as fn(NoArgs) -> usize,
-        "guest-fsfreeze-freeze-list" within 3600 => raw commands::freeze_list as fn(commands::FreezeListArgs) -> usize,
-        "guest-fsfreeze-thaw" [FREEZE_SAFE] within 3600 => raw commands::thaw as fn(NoArgs) -> i64,
+        "guest-fsfreeze-freeze" [OWN_THREAD] within 3600 => raw commands::freeze as fn(NoArgs) -> usize,
+        "guest-fsfreeze-freeze-list" [OWN_THREAD] within 3600
+            => raw commands::freeze_list as fn(commands::FreezeListArgs) -> usize,
+        "guest-fsfreeze-thaw" [FREEZE_SAFE, OWN_THREAD] within 3600 => raw commands::thaw as fn(NoArgs) -> i64,
         "__org.guestd_fsfreeze-report" [INSTANT, FREEZE_SAFE] => commands::report,
     }
 }

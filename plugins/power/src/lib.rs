@@ -33,9 +33,9 @@ guestd_sdk::plugin! {
     state: Power = Power::start,
     reload: Power::reload,
     commands: {
-        "guest-shutdown" [NO_SUCCESS_RESPONSE] within 45 => raw shutdown::shutdown as fn(shutdown::ShutdownArgs<'_>) -> (),
-        "guest-suspend-disk" [NO_SUCCESS_RESPONSE] within 45 => raw suspend::disk as fn(NoArgs) -> Silent,
-        "guest-suspend-ram" [NO_SUCCESS_RESPONSE] within 45 => raw suspend::ram as fn(NoArgs) -> Silent,
-        "guest-suspend-hybrid" [NO_SUCCESS_RESPONSE] within 45 => raw suspend::hybrid as fn(NoArgs) -> Silent,
+        "guest-shutdown" [NO_SUCCESS_RESPONSE, OWN_THREAD] within 45 => raw shutdown::shutdown as fn(shutdown::ShutdownArgs<'_>) -> (),
+        "guest-suspend-disk" [NO_SUCCESS_RESPONSE, OWN_THREAD] within 45 => raw suspend::disk as fn(NoArgs) -> Silent,
+        "guest-suspend-ram" [NO_SUCCESS_RESPONSE, OWN_THREAD] within 45 => raw suspend::ram as fn(NoArgs) -> Silent,
+        "guest-suspend-hybrid" [NO_SUCCESS_RESPONSE, OWN_THREAD] within 45 => raw suspend::hybrid as fn(NoArgs) -> Silent,
     }
 }

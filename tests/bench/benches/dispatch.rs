@@ -14,7 +14,7 @@ use guestd::dispatch::{Begun, Dispatcher, Outcome};
 use guestd::registry::Registry;
 use guestd::state::State;
 use guestd::wire::{Envelope, Frame, Framer};
-use guestd::workers::Workers;
+use guestd::workers::{Claim, Workers};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -98,5 +98,6 @@ fn on_a_worker(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn worker(bencher: Bencher<'_, '_>) {
     let workers = Arc::new(Workers::default());
-    bencher.bench_local(|| workers.run(|| 1).blocking_recv());
+    let claim = Claim { set: 1, client: 1, own_thread: None };
+    bencher.bench_local(|| workers.run(claim, || 1).1.blocking_recv());
 }

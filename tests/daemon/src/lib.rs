@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod client;
+mod dead_mount;
 mod fault_fs;
 mod library;
 pub mod private;
@@ -17,6 +18,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 pub use client::Client;
+pub use dead_mount::DeadMount;
 pub use fault_fs::FaultFs;
 pub use library::{daemon_with, fixture, patched, vendor_plugin, vendor_plugin_by};
 
