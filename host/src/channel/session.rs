@@ -127,6 +127,8 @@ impl<'s> Session<'s> {
                 Ok(written) => written,
                 Err(error) => {
                     self.abandon();
+                    // What was done for one who has left was done at the cost of others, too.
+                    turn.end().await;
                     return if self.stream.is_device() { End::Lost(error) } else { End::Left };
                 }
             };
@@ -178,10 +180,15 @@ impl<'s> Session<'s> {
         if self.outbox.is_empty() {
             self.unsent = Lease::default();
         }
-        let had_much = std::mem::replace(&mut self.has_much, self.framer.capacity() + self.outbox.capacity() >= MUCH);
+        let has_much = self.has_large_buffers();
+        let had_much = std::mem::replace(&mut self.has_much, has_much);
         if had_much && !self.has_much {
             self.dispatcher.memory().note_use();
         }
+    }
+
+    fn has_large_buffers(&self) -> bool {
+        self.framer.capacity() + self.outbox.capacity() >= MUCH
     }
 
     fn next_from_stream(&mut self) -> Option<Waiting> {
@@ -305,6 +312,7 @@ impl<'s> Session<'s> {
         if let Some(current) = self.running.take() {
             self.finish_silently(current, waiting);
         }
+        self.has_much |= self.has_large_buffers();
         self.framer.reset();
         self.outbox.clear();
         self.settle();
@@ -428,7 +436,8 @@ impl<'s> Session<'s> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        if self.framer.capacity() + self.outbox.capacity() >= MUCH || self.has_much {
+        // Many clients with a little each leave much behind, too.
+        if self.has_large_buffers() || self.has_much || self.moved >= MUCH as u64 {
             self.dispatcher.memory().note_use();
         }
     }

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 /// How long any answer may take: nothing here is timed, but a run must end.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A socket's buffer takes as much, whoever reads.
+const SENT_AT_ONCE: usize = 16 << 10;
+
 /// A connection to a daemon.
 pub struct Connection {
     stream: UnixStream,
@@ -91,6 +94,22 @@ impl Connection {
     pub fn sync(&mut self, id: u64) -> io::Result<usize> {
         self.send(format!("\u{a}{{\"execute\":\"guest-sync\",\"arguments\":{{\"id\":{id}}}}}").as_bytes())?;
         self.sync_answer(id)
+    }
+
+    /// Sends bytes that may draw any number of answers, and a sync behind them; reads up to its answer. Who does not read while it sends
+    /// waits for a daemon that waits for it.
+    pub fn send_and_sync(&mut self, bytes: &[u8], id: u64) -> io::Result<usize> {
+        let mut sender = self.second();
+        let sync = format!("\u{a}{{\"execute\":\"guest-sync\",\"arguments\":{{\"id\":{id}}}}}");
+        let mut send = move || sender.send(bytes).and_then(|()| sender.send(sync.as_bytes()));
+        if bytes.len() < SENT_AT_ONCE {
+            send()?;
+            return self.sync_answer(id);
+        }
+        thread::scope(|scope| {
+            scope.spawn(send);
+            self.sync_answer(id)
+        })
     }
 
     /// Reads up to the answer of a sync that has been sent.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use guestd_daemon_tests::{Daemon, FaultFs, private};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bad::{self, Bad};
 use crate::connection::Connection;
@@ -87,24 +87,27 @@ pub fn run(plan: &Plan) -> bool {
 fn phase(daemon: &Daemon, files: &FaultFs, counts: &Counts, requests: u64, hung: u64, plan: &Plan) {
     let target = counts.requests.load(Ordering::Relaxed) + requests;
     let done = || counts.requests.load(Ordering::Relaxed) >= target;
-    thread::scope(|scope| {
+    let handles = thread::scope(|scope| {
         for number in 0..plan.connections {
             let rng = Rng::with_seed(plan.seed.wrapping_mul(1000).wrapping_add(number).wrapping_add(target));
             scope.spawn(move || converse(daemon, counts, rng, &done));
         }
-        scope.spawn(|| hang(daemon, counts, hung));
+        scope.spawn(|| hang(daemon, counts, hung)).join().unwrap()
     });
     files.release();
-    // Whatever has hung, the daemon is there, for the sets as well.
+    // Whatever has hung, the daemon is there, for the set as well.
     let mut connection = Connection::new(&daemon.path("s"));
     daemon.wait_for("the set file", || {
         let mut connection = Connection::new(&daemon.path("s"));
-        connection
-            .ask("guest-file-open", &json!({"path": "/nonexistent"}))
-            .unwrap()
-            .to_string()
-            .contains("No such file")
+        let missing = connection.ask("guest-file-open", &json!({"path": "/nonexistent"})).unwrap();
+        missing.to_string().contains("No such file")
     });
+    for handle in handles {
+        daemon.wait_for("the end of a read", || {
+            let mut connection = Connection::new(&daemon.path("s"));
+            connection.ask("guest-file-close", &json!({"handle": handle})).unwrap().get("return").is_some()
+        });
+    }
     connection.sync(7).unwrap();
 }
 
@@ -130,37 +133,44 @@ fn exchange(connection: &mut Connection, rng: &mut Rng, daemon: &Daemon, counts:
         counts.requests.fetch_add(requests, Ordering::Relaxed);
         return Some(requests);
     }
+    let mut bytes = Vec::new();
     for _ in 0..2 {
         counts.requests.fetch_add(1, Ordering::Relaxed);
         counts.bad.fetch_add(1, Ordering::Relaxed);
         match bad::one(rng) {
-            Bad::Bytes(bytes) => connection.send(&bytes).ok()?,
-            Bad::ThenGone(bytes) => {
-                connection.send_some(&bytes);
+            Bad::Bytes(more) => bytes.extend(more),
+            Bad::ThenGone(more) => {
+                connection.send_some(&more);
                 return None;
             }
         }
         // What is not complete is over; what is complete has its answer first.
-        connection.send(b"\xFF").ok()?;
+        bytes.push(0xFF);
     }
-    connection.sync(rng.u64(1..1 << 40)).ok()?;
+    connection.send_and_sync(&bytes, rng.u64(1..1 << 40)).ok()?;
     counts.requests.fetch_add(1, Ordering::Relaxed);
     Some(3)
 }
 
-/// Calls that hang, each followed by a sync, which overtakes it.
-fn hang(daemon: &Daemon, counts: &Counts, hung: u64) {
+/// Calls that hang, each followed by a sync, which overtakes it. Returns the handles that must be closed when they have come back.
+fn hang(daemon: &Daemon, counts: &Counts, hung: u64) -> Vec<Value> {
     let mut connection = Connection::new(&daemon.path("s"));
+    let mut handles = Vec::new();
     for number in 0..hung {
-        let path = daemon
-            .path("hung")
-            .join(format!("{}-{number}", ["hang-open", "hang-lookup", "hang-read"][number as usize % 3]));
-        let open = json!({"execute": "guest-file-open", "arguments": {"path": path}}).to_string();
-        connection.send(open.as_bytes()).unwrap();
+        let fault = ["hang-open", "hang-lookup", "hang-read"][number as usize % 3];
+        let mut call = ("guest-file-open", json!({"path": daemon.path("hung").join(format!("{fault}-{number}"))}));
+        if fault == "hang-read"
+            && let Some(handle) = connection.ask(call.0, &call.1).unwrap().get("return")
+        {
+            handles.push(handle.clone());
+            call = ("guest-file-read", json!({"handle": handle}));
+        }
+        connection.send(json!({"execute": call.0, "arguments": call.1}).to_string().as_bytes()).unwrap();
         connection.sync(number + 1).unwrap();
         counts.requests.fetch_add(2, Ordering::Relaxed);
         counts.hung.fetch_add(1, Ordering::Relaxed);
     }
+    handles
 }
 
 fn report(counts: &Counts, took: Duration, peak: u64, samples: [(&str, Sample); 3]) {
