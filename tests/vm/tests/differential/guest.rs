@@ -67,7 +67,7 @@ pub fn boot() -> Option<Guest> {
     Some(Guest { vm, _images: images })
 }
 
-/// An ext4 disk, two for LVM (one of them virtio-scsi), an NVMe, two NICs, four processors, and memory that was
+/// An ext4 disk, two for LVM (one of them virtio-scsi), an NVMe, an empty CD drive, two NICs, four processors, and memory that was
 /// plugged in.
 fn builder(zone: Vec<u8>, images: &Path) -> VmBuilder {
     let drive = |id: &str, first_sector: &[u8]| {
@@ -84,6 +84,10 @@ fn builder(zone: Vec<u8>, images: &Path) -> VmBuilder {
         .beside(Agent::QemuGa)
         .module("virtio_scsi")
         .module("sd_mod")
+        .module("sr_mod")
+        // Block devices without a size.
+        .module("nbd")
+        .module("zram")
         .module("dm_mod")
         .disk(Fs::Ext4)
         .disk(Fs::Blank)
@@ -95,6 +99,8 @@ fn builder(zone: Vec<u8>, images: &Path) -> VmBuilder {
         .qemu_args(drive("scsi", &[]))
         .qemu_args(["-device", "virtio-scsi-pci,id=scsi0"])
         .qemu_args(["-device", "scsi-hd,bus=scsi0.0,channel=0,scsi-id=3,lun=1,drive=scsi,serial=scsi-serial-1"])
+        // A CD drive without a CD.
+        .qemu_args(["-device", "scsi-cd,bus=scsi0.0,channel=0,scsi-id=5,lun=0"])
         .qemu_args(drive("nvme", &partition_table()))
         .qemu_args(["-device", "nvme,drive=nvme,serial=nvme-serial-1"])
         .qemu_args(["-netdev", "user,id=net0,ipv6=off,restrict=on", "-netdev", "user,id=net1,ipv6=off,restrict=on"])

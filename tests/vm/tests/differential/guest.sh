@@ -17,7 +17,7 @@ ln -s "$(command -v udevadm)" /run/systemd-udevd
 /run/systemd-udevd --daemon
 udevadm trigger --action=add
 # SCSI and NVMe disks come in their own time.
-until [ -b /dev/sda ] && [ -b /dev/nvme0n1p1 ]; do usleep 50000; done
+until [ -b /dev/sda ] && [ -b /dev/sr0 ] && [ -b /dev/nvme0n1p1 ]; do usleep 50000; done
 udevadm settle --timeout=60
 
 mkfs.ext4 -q /dev/nvme0n1p1

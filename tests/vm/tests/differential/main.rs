@@ -32,6 +32,10 @@ fn ask_both() {
     let mut answer = |name: &&str| protocol.faults(name, &guestd.call(name, json!({})).unwrap());
     let faults: Vec<String> = READ_ONLY.iter().flat_map(&mut answer).collect();
     assert!(faults.is_empty(), "answers that the protocol does not have:\n{}", faults.join("\n"));
+    // An empty drive has a size; where qemu-ga thought otherwise the answers would differ.
+    let disks = guestd.call("guest-get-disks", json!({})).unwrap();
+    let is_listed = |name: &str| disks.as_array().unwrap().iter().any(|disk| disk["name"] == name);
+    assert_eq!(["/dev/sr0", "/dev/nbd0", "/dev/zram0"].map(is_listed), [true, false, false], "{disks}");
     kernel::load(&mut guestd, &mut guest.vm);
     kernel::routes(&mut guestd, &mut guest.vm);
 
