@@ -85,7 +85,7 @@ has_server() {
 }
 
 part "format, lints, documentation, licences" tests/check.sh
-part "unit tests of the daemon, trust in files, programs with a time limit, guests as test data" cargo test --quiet -p guestd -p guestd-abi -p guestd-guest -p guestd-program -p guestd-guests
+part "unit tests of the daemon, trust in files, programs with a time limit, guests as test data" cargo test --quiet -p guestd -p guestd-abi -p guestd-guest -p guestd-program -p guestd-test-guests
 part "the sdk, and the command sets in the test kit" sets
 part "readers of bytes from outside, with made inputs" cargo test --quiet -p guestd-fuzz
 part "the command reference" cargo test --quiet -p guestd-reference

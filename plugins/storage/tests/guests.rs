@@ -5,7 +5,7 @@
 mod common;
 
 use common::Guest;
-use guestd_guests::Case;
+use guestd_test_guests::Case;
 use serde_json::Value;
 
 /// Compares each answer of a command with the lines of a file, and tells all that differ.

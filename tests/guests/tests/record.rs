@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use guestd_guests::{Case, lay_out};
+use guestd_test_guests::{Case, lay_out};
 
 /// The lines that stand for what is below a directory.
 fn recorded(root: &Path) -> String {

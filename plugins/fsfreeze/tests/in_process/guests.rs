@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guestd_guests::Case;
+use guestd_test_guests::Case;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
