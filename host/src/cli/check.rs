@@ -6,13 +6,16 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use guestd_guest::trust::{Trust, Untrusted};
 use guestd_guest::umask;
+use nix::errno::Errno;
 
 use super::no_more;
 use super::say::say;
 use crate::config::Settings;
 use crate::core::{Core, View};
 use crate::dispatch;
+use crate::logging::LogTarget;
 use crate::registry::Registry;
 use crate::state::State;
 
@@ -20,9 +23,10 @@ use crate::state::State;
 /// The daemon's own state is not touched.
 pub fn run(settings: Settings, words: Vec<OsString>) -> Result<ExitCode, String> {
     no_more(words.into_iter())?;
+    let mut problems = places(&settings);
     let view = View::new(settings, &Registry::default());
-    let mut problems: Vec<String> =
-        view.registry.refused.iter().map(|refusal| format!("{} {}", refusal.path.display(), refusal.reason)).collect();
+    problems
+        .extend(view.registry.refused.iter().map(|refusal| format!("{} {}", refusal.path.display(), refusal.reason)));
     let known = |set: &str| {
         let disabled = view.registry.disabled.iter().any(|found| found.manifest.name == set);
         disabled || view.registry.set(set).is_some()
@@ -61,4 +65,24 @@ pub fn run(settings: Settings, words: Vec<OsString>) -> Result<ExitCode, String>
         say!("problem: {problem}");
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is wrong with the places that the daemon writes to. Nothing is made there. What only root can look at is left to root.
+fn places(settings: &Settings) -> Vec<String> {
+    let trust = Trust::of_agent();
+    let mut places = vec![("the state directory", &settings.state_dir, trust.directory(&settings.state_dir).map(drop))];
+    if let LogTarget::File(path) = &settings.log.target {
+        places.push(("the log file", path, trust.check_log(path)));
+    }
+    if settings.daemonize {
+        places.push(("the pid file", &settings.pid_file, trust.check_writable(&settings.pid_file)));
+    }
+    let is_fine = |error: &Untrusted| match error.errno() {
+        Some(Errno::EACCES) => true,
+        Some(Errno::ENOENT) => settings.state_dir_is_default && error.is_at(&settings.state_dir),
+        _ => false,
+    };
+    let refused = places.into_iter().filter_map(|(what, path, result)| Some((what, path, result.err()?)));
+    let refused = refused.filter(|(_, _, error)| !is_fine(error));
+    refused.map(|(what, path, error)| format!("{what} {} {}", path.display(), error.about(path))).collect()
 }

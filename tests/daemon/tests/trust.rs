@@ -192,15 +192,40 @@ fn a_plugin_directory_that_a_user_could_exchange_is_never_opened() {
     assert!(log.contains(&format!("cannot be trusted: '{}' is owned by user 1000", home.display())), "{log}");
 }
 
+/// Builds a library from C in the daemon's directory of plugins. It has a manifest, and nothing else of a plugin.
+fn plugin_from_c(daemon: &Daemon, name: &str, source: &str, linked: &[&str]) {
+    let manifest =
+        format!(r"guestd-plugin 1\\nabi 1.0\\nname {name}\\nversion 1\\nvendor x\\ncommand __com.example_{name} 5\\n");
+    let note = format!(
+        r#"__asm__(".pushsection .note.guestd,\"a\",%note\n.balign 4\n.long 7, 2f-1f, 1\n.asciz \"guestd\"\n.balign 4\n1: .ascii \"{manifest}\"\n2: .balign 4\n.popsection");"#
+    );
+    let (c, library) = (daemon.path(&format!("{name}.c")), daemon.path(&format!("plugins/{name}.so")));
+    fs::write(&c, format!("{note}\n{source}\n")).unwrap();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&c).args(linked).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    set_mode(&library, 0o644);
+}
+
+/// What a library is loaded by is a path through the directory that was checked; neither it nor anybody else notices.
 #[test]
 fn a_plugin_finds_what_lies_beside_it_and_errors_name_its_own_path() {
-    let daemon = Daemon::new().plugin(&vendor_plugin(), "greeter.so").start();
-    assert_eq!(daemon.client().call(GREET, json!({"name": "Ann"})), json!({"lines": ["Hello, Ann"]}));
-    assert!(daemon.has_mapped("plugins/greeter.so"));
-    // What the dynamic linker calls it leads to the directory that was checked.
-    let through = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
-    let open: Vec<PathBuf> = through.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect();
-    assert!(open.contains(&fs::canonicalize(daemon.path("plugins")).unwrap()), "{open:?}");
+    let daemon = Daemon::new();
+    fs::create_dir_all(daemon.path("lib")).unwrap();
+    fs::write(daemon.path("beside.c"), "int beside(void) { return 1; }\n").unwrap();
+    let words = ["-shared", "-fPIC", "-o", "lib/libbeside.so", "beside.c"];
+    assert!(Command::new("cc").args(words).current_dir(daemon.path("")).status().unwrap().success());
+    let search = format!("-L{}", daemon.path("lib").display());
+    let linked = ["-Wl,-rpath,$ORIGIN/../lib", search.as_str(), "-lbeside"];
+    plugin_from_c(&daemon, "finds", "int beside(void); int uses(void) { return beside(); }", &linked);
+    plugin_from_c(&daemon, "lacks", "int nobody_has_this(void); int uses(void) { return nobody_has_this(); }", &[]);
+    let daemon = daemon.start();
+    let error = |name: &str| daemon.client().error(&format!("__com.example_{name}"), json!({}));
+    // It was loaded, with what it needs; a plugin it is not.
+    assert!(error("finds").ends_with("/plugins/finds.so exports no root module"), "{}", error("finds"));
+    let own = daemon.path("plugins/lacks.so").display().to_string();
+    let words = format!("{own} cannot be loaded: {own}: undefined symbol: nobody_has_this");
+    assert!(error("lacks").ends_with(&words), "{}", error("lacks"));
 }
 
 #[test]
@@ -258,6 +283,8 @@ fn a_log_or_a_pid_file_is_not_written_through_what_a_user_has_planted() {
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{words_before:?}");
             assert!(said.contains(path) && said.contains(words), "{words_before:?}: {said}");
+            let check = daemon.command(&[words_before.as_slice(), &["check"]].concat()).output().unwrap();
+            assert!(String::from_utf8(check.stdout).unwrap().contains(said.trim().strip_prefix("guestd: ").unwrap()));
         }
     }
     assert_eq!(fs::read_to_string(daemon.path("precious")).unwrap(), "precious\n");
@@ -277,8 +304,10 @@ fn a_state_directory_that_others_could_write_is_no_start() {
     let daemon = Daemon::new();
     set_mode(&daemon.path("state"), 0o1777);
     let (said, daemon) = refusal(daemon);
-    let state = daemon.path("state").display().to_string();
-    assert_eq!(said, format!("guestd: the state directory {state} can be written by others (mode 1777)\n"));
+    let words = format!("the state directory {} can be written by others (mode 1777)", daemon.path("state").display());
+    assert_eq!(said, format!("guestd: {words}\n"));
+    let check = daemon.command(&["check"]).output().unwrap();
+    assert!(String::from_utf8(check.stdout).unwrap().contains(&format!("problem: {words}\n")));
 }
 
 /// The daemon's command, started with this umask in a mount namespace with an empty `/run` of its own.

@@ -66,11 +66,16 @@ impl Untrusted {
         matches!(self.why, Why::NotText | Why::TooLarge(_))
     }
 
+    /// Whether the fault lies with this path itself, and not on the way to it.
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
     /// The same as a clause about `path`: `is owned by user 1000, who could change it`. Where the fault lies elsewhere on the
     /// way to it, that is named.
     pub fn about(&self, path: &Path) -> String {
         match self.why {
-            _ if self.path == path => self.clause(),
+            _ if self.is_at(path) => self.clause(),
             Why::System(error) => format!("cannot be reached: '{}': {}", self.path.display(), error.desc()),
             _ => format!("cannot be trusted: {self}"),
         }

@@ -101,12 +101,21 @@ impl Trust {
     /// The directory that it lies in may be writable for a group.
     pub fn log(self, path: &Path, mode: u32) -> Result<File, Untrusted> {
         let place = walk(self, path, true)?;
-        if let Some((_, stat)) = &place.found
-            && stat.st_mode & S_IFMT == S_IFCHR
-        {
-            return reopen(&place, OFlag::O_WRONLY | OFlag::O_APPEND, stat).map(File::from);
+        if is_device(&place) {
+            return reopen(&place, OFlag::O_WRONLY | OFlag::O_APPEND, &exists(&place)?).map(File::from);
         }
         create(&place, OFlag::O_WRONLY | OFlag::O_APPEND, mode)
+    }
+
+    /// Whether [`Trust::writable`] would refuse a path. Nothing is made.
+    pub fn check_writable(self, path: &Path) -> Result<(), Untrusted> {
+        to_be_written(&walk(self, path, false)?).map(drop)
+    }
+
+    /// Whether [`Trust::log`] would refuse a path. Nothing is made.
+    pub fn check_log(self, path: &Path) -> Result<(), Untrusted> {
+        let place = walk(self, path, true)?;
+        if is_device(&place) { Ok(()) } else { to_be_written(&place).map(drop) }
     }
 
     fn check_owner(self, path: &Path, stat: &FileStat) -> Result<(), Untrusted> {
@@ -154,14 +163,26 @@ fn reopen(place: &Place, flags: OFlag, looked_at: &FileStat) -> Result<OwnedFd, 
     Err(Untrusted::new(&place.path, Why::Changed))
 }
 
+fn is_device(place: &Place) -> bool {
+    place.found.as_ref().is_some_and(|(_, stat)| stat.st_mode & S_IFMT == S_IFCHR)
+}
+
+/// What is there to be written to, if it may be; `None`: it is to be made.
+fn to_be_written(place: &Place) -> Result<Option<FileStat>, Untrusted> {
+    if place.found.is_none() {
+        return Ok(None);
+    }
+    let stat = regular(place)?;
+    // Where others can make files they can give a second name to one that is not theirs (link(2)).
+    if place.is_shared && stat.st_nlink != 1 {
+        return Err(Untrusted::new(&place.path, Why::OtherNames));
+    }
+    Ok(Some(stat))
+}
+
 /// Opens a regular file to be written, or makes it.
 fn create(place: &Place, flags: OFlag, mode: u32) -> Result<File, Untrusted> {
-    if place.found.is_some() {
-        let stat = regular(place)?;
-        // Where others can make files they can give a second name to one that is not theirs (link(2)).
-        if place.is_shared && stat.st_nlink != 1 {
-            return Err(Untrusted::new(&place.path, Why::OtherNames));
-        }
+    if let Some(stat) = to_be_written(place)? {
         return reopen(place, flags, &stat).map(File::from);
     }
     let flags = flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;

@@ -28,6 +28,8 @@ fn agent() -> Trust {
 /// What each way to use a path says of it.
 fn all_say(path: &Path) -> [Option<String>; 5] {
     let said = |result: Result<(), Untrusted>| result.err().map(|error| error.to_string());
+    assert_eq!(said(agent().check_writable(path)), said(agent().writable(path, 0o600).map(drop)));
+    assert_eq!(said(agent().check_log(path)), said(agent().log(path, 0o600).map(drop)));
     [
         said(agent().program(path)),
         said(agent().text(path).map(drop)),
@@ -151,6 +153,9 @@ fn a_text_is_limited_and_utf8() {
 fn a_new_file_has_the_mode_that_is_asked_for_and_a_planted_one_is_refused() {
     let dir = tree();
     let made = |name: &str| -> PathBuf { dir.path().join(name) };
+    agent().check_writable(&made("pid")).unwrap();
+    agent().check_log(&made("log")).unwrap();
+    assert!(!made("pid").exists() && !made("log").exists());
     agent().writable(&made("pid"), 0o644).unwrap();
     agent().log(&made("log"), 0o600).unwrap();
     assert_eq!(fs::metadata(made("pid")).unwrap().mode() & 0o7777, 0o644);
