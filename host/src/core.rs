@@ -157,6 +157,16 @@ impl Core {
         self.commands_changed();
     }
 
+    /// What each set is now, as JSON: an object of the sets' names, see [`crate::daemon::status::SetStatus`].
+    pub fn status_json(&self) -> String {
+        let view = self.view();
+        let sets = view.registry.sets.iter().map(|set| {
+            let (state, reason) = set.status();
+            (set.name().to_owned(), json!({"state": state, "reason": reason}))
+        });
+        serde_json::Value::from_iter(sets).to_string()
+    }
+
     /// The list of commands as JSON: see the sdk's `CommandInfo`.
     pub fn commands_json(&self) -> String {
         let (view, frozen) = (self.view(), self.frozen());

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::no_more;
 use super::say::say;
 use crate::core::View;
+use crate::daemon;
 use crate::policy::{Reason, Verdict};
 use crate::printable::{printable, printable_json};
 use crate::registry::Command;
@@ -26,7 +27,16 @@ pub fn names(view: &View) -> ExitCode {
 /// Prints the sets, and the files that are refused.
 pub fn plugins(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
     let json = wants_json(words)?;
-    let enabled = view.registry.sets.iter().map(|set| (&set.manifest, &set.path, "enabled"));
+    // What only a daemon that runs can know.
+    let running = daemon::status::ask(&view.settings.state_dir).unwrap_or_default();
+    let enabled = view.registry.sets.iter().map(|set| {
+        let status = running.get(set.name()).map(|status| status.state.as_str());
+        (
+            &set.manifest,
+            &set.path,
+            status.filter(|state| ["busy", "failed", "off"].contains(state)).unwrap_or("enabled"),
+        )
+    });
     let disabled = view.registry.disabled.iter().map(|found| (&found.manifest, &found.path, "disabled"));
     let sets: Vec<_> = enabled.chain(disabled).collect();
     if json {
@@ -37,6 +47,7 @@ pub fn plugins(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
                 json!({
                     "name": manifest.name, "version": manifest.version, "vendor": manifest.vendor,
                     "summary": manifest.summary, "boundary": boundary(manifest), "state": state,
+                    "reason": running.get(&manifest.name).and_then(|status| status.reason.as_deref()),
                     "capabilities": manifest.capabilities, "commands": commands, "path": path,
                 })
             })
@@ -63,6 +74,11 @@ pub fn plugins(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
         ]
     }));
     print_rows(&rows);
+    for (set, status) in &running {
+        if let Some(reason) = &status.reason {
+            say!("{}: {set}: {reason}", status.state);
+        }
+    }
     for refusal in &view.registry.refused {
         say!("refused: {} {}", refusal.path.display(), refusal.reason);
     }

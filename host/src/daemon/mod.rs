@@ -3,6 +3,7 @@
 mod background;
 mod descriptors;
 mod reload;
+pub mod status;
 mod stopping;
 
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -94,6 +95,7 @@ async fn serve(core: &Arc<Core>, load: Load, background: Option<background::Back
     for channel in channels {
         tokio::task::spawn_local(channel.serve(dispatcher.for_client()));
     }
+    tokio::task::spawn_local(status::serve(Arc::clone(core)));
     let keeper = Arc::clone(core);
     tokio::task::spawn_local(async move {
         if let Err(error) = keeper.memory().serve().await {

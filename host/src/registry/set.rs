@@ -177,6 +177,20 @@ impl Set {
         }
     }
 
+    /// What it is now, in a word, and why it cannot be called, if it cannot.
+    pub fn status(&self) -> (&'static str, Option<String>) {
+        if let Some((command, for_how_long)) = self.busy_with() {
+            return ("busy", Some(format!("{command} has been running for {} s", for_how_long.as_secs())));
+        }
+        let life = self.life();
+        match (&life.start, &life.off) {
+            (Start::Failed(error), _) => ("failed", Some(error.desc.to_string())),
+            (_, Some(why)) => ("off", Some(why.clone())),
+            _ if self.plugin.get().is_some() => ("started", None),
+            _ => ("not-started", None),
+        }
+    }
+
     /// The configuration was read again: a start that failed is tried again, and faults of before do not count.
     pub fn forgive(&self) {
         let mut life = self.life();

@@ -45,14 +45,27 @@ fn faults_in_a_row_switch_a_set_off_until_a_reload() {
             assert_eq!(client.error(command, json!({})), expected);
         }
         let log = daemon.wait_for_log(&format!("error: {expected}; reloading the configuration switches it on again"));
-        let logged = log.matches("switched off after").count();
+        let logged = log.matches("error: The command set").count();
         let reloads = log.matches("the configuration was read again").count();
         assert_eq!(logged, reloads + 1, "a line each");
         assert_eq!(client.call("guest-ping", json!({})), json!({}));
+        let (state, reason) = told(&daemon);
+        assert_eq!((state.as_str(), reason.as_str()), ("off", expected.as_str()));
         daemon.signal(Signal::SIGHUP);
         daemon.wait_for("the reload", || daemon.log().matches("the configuration was read again").count() > reloads);
         assert_eq!(client.call(FINE, json!({})), "fine");
+        assert_eq!(told(&daemon).0, "enabled");
     }
+}
+
+/// What `guestd plugins` says of the set: its state, and why.
+fn told(daemon: &Daemon) -> (String, String) {
+    let output = daemon.command(&["plugins", "--json"]).output().unwrap();
+    let all: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let sets = all["sets"].as_array().unwrap();
+    let set = sets.iter().find(|set| set["name"] == "trouble").unwrap();
+    let text = |key: &str| set[key].as_str().unwrap_or_default().to_owned();
+    (text("state"), text("reason"))
 }
 
 #[test]
@@ -74,6 +87,8 @@ fn a_set_that_hangs_is_not_enabled_for_as_long() {
     assert!(is_enabled(&mut client, FINE));
     assert!(client.error("__com.example_hang", json!({})).contains("has not finished within 1 s"));
     assert!(!is_enabled(&mut client, FINE));
+    let (state, reason) = told(&daemon);
+    assert!(state == "busy" && reason.starts_with("__com.example_hang has been running for "), "{state}: {reason}");
     for command in ["__com.example_release", "__com.example_fine-own", "guest-file-open"] {
         assert!(is_enabled(&mut client, command), "{command}");
     }
