@@ -1,6 +1,7 @@
 //! The daemon's side of the boundary: what a plugin may ask of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use guestd_abi::abi_stable::std_types::RArc;
 use guestd_abi::abi_stable::type_level::downcasting::TD_Opaque;
@@ -8,6 +9,7 @@ use guestd_abi::{CallError, Host, Host_TO, HostArc, LogLevel, RResult, RStr, RSt
 
 use crate::core::Core;
 use crate::logging::log;
+use crate::memory::Lease;
 
 /// The daemon as one plugin sees it.
 #[derive(Clone)]
@@ -63,5 +65,15 @@ impl Host for Services {
 
     fn take_numbers(&self, name: RStr<'_>, first: u64, count: u32) -> RResult<u64, CallError> {
         result(self.core.state().take_numbers(name.as_str(), first, count))
+    }
+
+    fn take_memory(&self, bytes: u64, wait_ms: u32) -> bool {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let lease = self.core.memory().turn_within(bytes, Duration::from_millis(wait_ms.into()));
+        lease.map(Lease::lend).is_some()
+    }
+
+    fn give_memory_back(&self, bytes: u64) {
+        drop(self.core.memory().lent(usize::try_from(bytes).unwrap_or(usize::MAX)));
     }
 }

@@ -26,6 +26,8 @@ use crate::dispatch::Dispatcher;
 
 /// The most clients of a socket at a time. Each costs a descriptor and a few kilobytes.
 const MAX_CLIENTS: usize = 128;
+/// So many clients take memory together that is worth giving back.
+const CROWD: usize = 16;
 /// How much of a reply the kernel is to take at once, in bytes, as far as it allows (socket(7), SO_SNDBUF, wmem_max): each
 /// time that it is full the daemon and the client have to take turns, which for a reply of a megabyte costs a tenth of its time.
 const SEND_BUFFER: usize = 512 << 10;
@@ -106,10 +108,18 @@ impl Listener {
     pub async fn serve(self, dispatcher: &Dispatcher, name: &str) {
         let (mut clients, mut seats) = (JoinSet::new(), Seats::default());
         let turns = Rc::new(Turns::new());
+        let mut crowd = 0;
         let (mut told_of_full, told_of_standing) = (false, Rc::new(Cell::new(false)));
         loop {
             tokio::select! {
-                Some(_) = clients.join_next() => seats.forget_left(),
+                Some(_) = clients.join_next() => {
+                    seats.forget_left();
+                    // Each has taken little, but many have left.
+                    if crowd >= CROWD && clients.len() <= crowd / 2 {
+                        crowd = clients.len();
+                        dispatcher.memory().note_use();
+                    }
+                }
                 client = self.accept(name) => match client {
                     Ok(stream) => {
                         if clients.len() >= MAX_CLIENTS {
@@ -134,6 +144,7 @@ impl Listener {
                             }
                         });
                         seats.take(server, seat);
+                        crowd = crowd.max(clients.len());
                     }
                     Err(error) => {
                         tracing::warn!("{name}: a client cannot be accepted: {}", errno_text(&error));

@@ -13,11 +13,11 @@ use tokio::io::unix::AsyncFd;
 use crate::wire::{MAX_SLICES, Outbox};
 
 /// The most bytes that are read at a time: nobody waits for long until they have been looked at.
-const MAX_READ: usize = 256 << 10;
+const MAX_READ: usize = 64 << 10;
 /// The most that is written in a turn, from when on others have theirs first.
 pub const MAX_WRITE: usize = 1 << 20;
-/// How long bytes of a port that seems to have no host may be those of one whose coming is about to be told: the kernel takes them
-/// and the news by two ways.
+/// How long after its last bytes a port that tells of no host may have one all the same: the kernel takes a host's bytes and
+/// the news of its coming and going by two ways, and under load the news is late.
 const DOUBT: Duration = Duration::from_millis(100);
 
 /// A connection.
@@ -51,36 +51,33 @@ struct Device {
     epoll: Epoll,
     /// The epoll's descriptor once more, for the runtime to watch.
     events: AsyncFd<OwnedFd>,
-    host: Cell<HostSide>,
-    hung_up: Cell<bool>,
+    host: Host,
 }
 
 /// What is known of the host's side of a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HostSide {
-    /// It was open when the port was last looked at.
-    Open,
-    /// Nothing has come since it was closed.
-    Closed,
-    /// Bytes came while it was closed: the last ones of the host that has gone, or the first of one whose coming the kernel has
-    /// not told yet.
-    Unsure(Instant),
+#[derive(Default)]
+struct Host {
+    /// When the last bytes came, since a host was last found to be gone.
+    last_bytes: Cell<Option<Instant>>,
+    /// Whether the port told last that it has no host, too soon after its bytes to be believed.
+    in_doubt: Cell<bool>,
 }
 
-impl HostSide {
-    /// After bytes were read.
-    fn after_bytes(self, hung_up: bool, now: Instant) -> Self {
-        if hung_up || self != Self::Open { Self::Unsure(now) } else { self }
+impl Host {
+    fn bytes_came(&self, now: Instant) {
+        self.last_bytes.set(Some(now));
+        self.in_doubt.set(false);
     }
 
-    /// After a read of 0, with which the kernel says that there is no host and are no bytes; whether everything that came is a
-    /// gone host's.
-    fn after_nothing(self, now: Instant) -> (Self, bool) {
-        match self {
-            Self::Unsure(since) if now.duration_since(since) < DOUBT => (self, false),
-            Self::Open | Self::Unsure(_) => (Self::Closed, true),
-            Self::Closed => (Self::Closed, false),
+    /// The port tells that it has no host and no bytes. Returns whether whoever sent the last ones is gone.
+    fn is_gone(&self, now: Instant) -> bool {
+        let Some(last) = self.last_bytes.get() else { return false };
+        let is_gone = now.duration_since(last) >= DOUBT;
+        if is_gone {
+            self.last_bytes.set(None);
         }
+        self.in_doubt.set(!is_gone);
+        is_gone
     }
 }
 
@@ -110,8 +107,7 @@ impl Stream {
         epoll.add(&fd, EpollEvent::new(changes, 0))?;
         let events = watch(epoll.0.try_clone()?, Interest::READABLE)?;
         let is_terminal = fd.is_terminal();
-        let (host, hung_up) = (Cell::new(HostSide::Closed), Cell::new(false));
-        Ok(Self::new(Kind::Device(Device { fd, is_terminal, epoll, events, host, hung_up })))
+        Ok(Self::new(Kind::Device(Device { fd, is_terminal, epoll, events, host: Host::default() })))
     }
 
     fn new(kind: Kind) -> Self {
@@ -165,9 +161,7 @@ impl Stream {
         let mut guard = device.events.readable().await?;
         guard.clear_ready();
         let mut events = [EpollEvent::empty()];
-        if device.epoll.wait(&mut events, EpollTimeout::ZERO)? > 0 {
-            device.note_events(events[0].events());
-        }
+        device.epoll.wait(&mut events, EpollTimeout::ZERO)?;
         self.may_read.set(true);
         self.may_write.set(true);
         Ok(())
@@ -176,11 +170,8 @@ impl Stream {
     /// Until when it is open whether the host is gone; then a read tells.
     pub fn doubt_ends(&self) -> Option<Instant> {
         match &self.kind {
-            Kind::Device(Device { host, .. }) => match host.get() {
-                HostSide::Unsure(since) if !self.may_read.get() => Some(since + DOUBT),
-                _ => None,
-            },
-            Kind::Socket(_) => None,
+            Kind::Device(Device { host, .. }) if host.in_doubt.get() => Some(host.last_bytes.get()? + DOUBT),
+            Kind::Device(_) | Kind::Socket(_) => None,
         }
     }
 
@@ -200,11 +191,8 @@ impl Stream {
                     Kind::Socket(_) => Ok(Read::End),
                     Kind::Device(device) if device.is_terminal => Err(nix::Error::EIO.into()),
                     // A port that was unplugged fails with ENODEV.
-                    Kind::Device(device) => {
-                        let (host, is_gone) = device.host.get().after_nothing(Instant::now());
-                        device.host.set(host);
-                        Ok(if is_gone { Read::HostGone } else { Read::Nothing })
-                    }
+                    Kind::Device(device) if device.host.is_gone(Instant::now()) => Ok(Read::HostGone),
+                    Kind::Device(_) => Ok(Read::Nothing),
                 }
             }
             Ok(count) => {
@@ -213,9 +201,7 @@ impl Stream {
                 match &self.kind {
                     Kind::Socket(_) if count < room => self.nothing_to_read(),
                     Kind::Socket(_) => {}
-                    Kind::Device(Device { host, hung_up, .. }) => {
-                        host.set(host.get().after_bytes(hung_up.get(), Instant::now()));
-                    }
+                    Kind::Device(device) => device.host.bytes_came(Instant::now()),
                 }
                 Ok(Read::Some)
             }
@@ -223,8 +209,7 @@ impl Stream {
                 self.nothing_to_read();
                 if let Kind::Device(device) = &self.kind {
                     // A port without a host would have said so.
-                    device.host.set(HostSide::Open);
-                    device.hung_up.set(false);
+                    device.host.in_doubt.set(false);
                 }
                 Ok(Read::Nothing)
             }
@@ -276,15 +261,6 @@ impl Stream {
     }
 }
 
-impl Device {
-    fn note_events(&self, events: EpollFlags) {
-        self.hung_up.set(events.contains(EpollFlags::EPOLLHUP));
-        if !self.hung_up.get() {
-            self.host.set(HostSide::Open);
-        }
-    }
-}
-
 /// Has the runtime watch a descriptor.
 pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is one open descriptor, always the same, until it is dropped, which is with the result.
@@ -313,45 +289,26 @@ fn read_into(fd: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
 mod tests {
     use super::*;
 
-    /// What a port tells, one after the other, and whether its host's bytes are dropped at the last.
-    fn is_dropped(story: &[&str]) -> bool {
-        let (start, mut host, mut hung_up, mut gone) = (Instant::now(), HostSide::Closed, false, false);
-        let mut now = start;
-        for word in story {
-            gone = false;
-            match *word {
-                "open" => (hung_up, host) = (false, HostSide::Open),
-                "hang-up" => hung_up = true,
-                "bytes" => host = host.after_bytes(hung_up, now),
-                "would-block" => host = HostSide::Open,
-                "nothing" => (host, gone) = host.after_nothing(now),
-                "later" => now += DOUBT,
-                other => panic!("{other}"),
-            }
-        }
-        gone
-    }
-
     #[test]
-    fn what_a_host_sent_goes_with_it() {
-        assert!(is_dropped(&["open", "bytes", "would-block", "hang-up", "nothing"]));
-        assert!(is_dropped(&["bytes", "would-block", "hang-up", "nothing"]));
-        assert!(!is_dropped(&["open", "bytes", "would-block", "hang-up", "nothing", "nothing"]), "once is enough");
-        assert!(
-            is_dropped(&["open", "would-block", "hang-up", "bytes", "nothing", "later", "nothing"]),
-            "its last words"
-        );
+    fn what_a_host_sent_goes_with_it_once() {
+        let (host, start) = (Host::default(), Instant::now());
+        assert!(!host.is_gone(start), "nothing has come");
+        host.bytes_came(start);
+        assert!(!host.is_gone(start) && host.in_doubt.get());
+        assert!(host.is_gone(start + DOUBT) && !host.in_doubt.get());
+        assert!(!host.is_gone(start + DOUBT * 2));
     }
 
     #[test]
     fn bytes_that_come_before_the_news_of_their_host_are_kept() {
-        for before in [[].as_slice(), &["open", "bytes", "would-block", "hang-up", "nothing"]] {
-            let after = |words: &[&'static str]| is_dropped(&[before, words].concat());
-            assert!(!after(&["hang-up", "bytes", "nothing"]));
-            assert!(!after(&["hang-up", "bytes", "nothing", "open", "would-block"]));
-            assert!(!after(&["hang-up", "bytes", "nothing", "would-block"]));
-            assert!(after(&["hang-up", "bytes", "nothing", "later", "nothing"]), "nobody has come");
-            assert!(after(&["hang-up", "bytes", "nothing", "open", "would-block", "hang-up", "nothing"]));
-        }
+        let (host, start) = (Host::default(), Instant::now());
+        host.bytes_came(start);
+        // The next host's bytes are there before the news that the first one has gone.
+        let late = start + DOUBT * 10;
+        host.bytes_came(late);
+        assert!(!host.is_gone(late) && host.in_doubt.get());
+        // Then comes the news of the next.
+        host.in_doubt.set(false);
+        assert!(host.is_gone(late + DOUBT * 5), "it has gone too");
     }
 }

@@ -2,7 +2,12 @@
 //! out, replies that nobody has read yet. What is small is not counted.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -71,6 +76,11 @@ impl Lease {
         }
     }
 
+    /// Leaves it to somebody who will give it back by [`Keeper::lent`].
+    pub fn lend(mut self) {
+        self.units = 0;
+    }
+
     /// Joins another to this one.
     pub fn add(&mut self, mut other: Self) {
         if let Some(keeper) = other.keeper.take() {
@@ -110,14 +120,43 @@ impl Keeper {
         }
         Lease { keeper: Some(self), units }
     }
+
+    /// The same on a thread that may block, at most that long.
+    pub fn turn_within(self: &Arc<Self>, bytes: usize, wait: Duration) -> Option<Lease> {
+        if units(bytes) == 0 {
+            return Some(Lease::default());
+        }
+        let until = Instant::now() + wait;
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut turn = pin!(Arc::clone(self).turn(bytes));
+        loop {
+            if let Poll::Ready(lease) = turn.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return Some(lease);
+            }
+            let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            thread::park_timeout(left);
+        }
+    }
+
+    /// What was lent out of a turn for as many bytes.
+    pub fn lent(self: &Arc<Self>, bytes: usize) -> Lease {
+        Lease { keeper: Some(Arc::clone(self)), units: units(bytes).min(self.budget.size) }
+    }
+}
+
+/// Wakes a thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::Future;
-    use std::pin::{Pin, pin};
-    use std::task::{Context, Poll, Waker};
+    use std::pin::Pin;
 
     fn poll<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
         match future.poll(&mut Context::from_waker(Waker::noop())) {
@@ -159,6 +198,22 @@ mod tests {
         let lease = poll(waiting.as_mut()).expect("its turn has come");
         drop((two, lease));
         assert_eq!(keeper.budget.free.available_permits(), 10 << 10);
+    }
+
+    #[test]
+    fn a_thread_waits_for_its_share_but_not_for_ever() {
+        let keeper = keeper(10 << 20);
+        let first = keeper.lease(8 << 20);
+        assert!(keeper.turn_within(8 << 20, Duration::from_millis(1)).is_none());
+        let waiting = {
+            let keeper = Arc::clone(&keeper);
+            thread::spawn(move || keeper.turn_within(8 << 20, Duration::from_secs(60)).map(Lease::lend))
+        };
+        drop(first);
+        assert!(waiting.join().unwrap().is_some());
+        assert!(keeper.turn_within(8 << 20, Duration::ZERO).is_none(), "it is lent");
+        drop(keeper.lent(8 << 20));
+        assert!(keeper.turn_within(8 << 20, Duration::ZERO).is_some());
     }
 
     #[test]

@@ -212,7 +212,7 @@ impl Framer {
         }
         let size = self.buffer.len() - self.start + self.dropped.unwrap_or(0);
         if size > MAX_BYTES {
-            return self.fail("JSON token size limit exceeded".to_owned(), Lexer::Skip);
+            return self.fail("JSON token size limit exceeded", Lexer::Skip);
         }
         if self.dropped.is_some() {
             self.drop_seen();
@@ -295,6 +295,12 @@ impl Framer {
     fn between(&mut self, byte: u8) -> Option<Frame> {
         let from = self.at;
         match byte {
+            // Each would be an error of its own.
+            b'}' | b']' | b':' | b',' if self.in_run && self.tokens == 0 => {
+                self.at += 1;
+                self.start = self.at;
+                None
+            }
             b' ' | b'\t' | b'\r' | b'\n' => {
                 self.at += 1;
                 if self.tokens == 0 {
@@ -379,7 +385,7 @@ impl Framer {
     fn open(&mut self, token: Token) -> Option<Frame> {
         if self.braces + self.brackets >= MAX_NESTING {
             self.at += 1;
-            return self.fail("JSON nesting depth limit exceeded".to_owned(), Lexer::Between);
+            return self.fail("JSON nesting depth limit exceeded", Lexer::Between);
         }
         match token {
             Token::OpenObject => self.braces += 1,
@@ -398,7 +404,7 @@ impl Framer {
         self.lexer = Lexer::Between;
         self.tokens += 1;
         if self.tokens > MAX_TOKENS {
-            return self.fail("JSON token count limit exceeded".to_owned(), Lexer::Between);
+            return self.fail("JSON token count limit exceeded", Lexer::Between);
         }
         let offset = |at: usize| at.saturating_sub(self.start);
         self.grammar.token(token, offset(place.start)..offset(place.end));
@@ -412,16 +418,18 @@ impl Framer {
 
     fn end_message(&mut self) -> Option<Frame> {
         if self.dropped.is_some() {
-            return self.fail("JSON message too large for the memory that is left".to_owned(), Lexer::Between);
+            return self.fail("JSON message too large for the memory that is left", Lexer::Between);
         }
         self.check_text(true);
         let text = self.buffer.get(self.start..self.at).unwrap_or_default();
         if text.len() > MAX_BYTES {
-            return self.fail("JSON token size limit exceeded".to_owned(), Lexer::Between);
+            return self.fail("JSON token size limit exceeded", Lexer::Between);
         }
-        let grammar = self.grammar.error().map(str::to_owned);
-        if let Some(error) = grammar.or(self.utf8.problem.take()).or(self.escaped.problem.take()) {
-            return self.fail(format!("JSON parse error, {error}"), Lexer::Between);
+        if let Some(error) = self.grammar.error() {
+            return self.fail_to_parse(error, Lexer::Between);
+        }
+        if let Some(error) = self.utf8.problem.take().or(self.escaped.problem.take()) {
+            return self.fail_to_parse(&error, Lexer::Between);
         }
         if !self.grammar.is_object() {
             self.in_run = false;
@@ -433,7 +441,7 @@ impl Framer {
         }
         let members = self.grammar.members().to_vec();
         let Some(text) = self.take_text() else {
-            return self.fail("JSON message too large for the memory that is left".to_owned(), Lexer::Between);
+            return self.fail("JSON message too large for the memory that is left", Lexer::Between);
         };
         self.in_run = false;
         self.consume_message();
@@ -444,7 +452,7 @@ impl Framer {
     fn end_message_of_another_spelling(&mut self) -> Option<Frame> {
         let json = strings::to_json(self.buffer.get(self.start..self.at).unwrap_or_default());
         let Some(json) = json else {
-            return self.fail("JSON message too large for the memory that is left".to_owned(), Lexer::Between);
+            return self.fail("JSON message too large for the memory that is left", Lexer::Between);
         };
         let frame = Self { buffer: json, ..Self::new() }.next_frame();
         self.in_run = false;
@@ -485,12 +493,15 @@ impl Framer {
             return self.flush();
         }
         let shown = self.buffer.get(from..=self.at).unwrap_or_default();
-        let text = format!("JSON parse error, stray '{}'", String::from_utf8_lossy(shown.get(..64).unwrap_or(shown)));
+        let text = match self.in_run {
+            true => String::new(),
+            false => format!("stray '{}'", String::from_utf8_lossy(shown.get(..64).unwrap_or(shown))),
+        };
         // What Skip would stop at is looked at again, unless it can only be an error once more.
         if !matches!(byte, b'[' | b']' | b'{' | b'}' | b':' | b',' | b'\n' | b'\r') {
             self.at += 1;
         }
-        self.fail(text, Lexer::Skip)
+        self.fail_to_parse(&text, Lexer::Skip)
     }
 
     /// The byte 0xFF: a client starts afresh. A number or keyword that it ends is complete and is answered; anything else
@@ -505,10 +516,19 @@ impl Framer {
 
     /// What is wrong is answered, once in a run of broken bytes: the rest of a broken message would draw an error for
     /// every other byte of it.
-    fn fail(&mut self, text: String, lexer: Lexer) -> Option<Frame> {
+    fn fail(&mut self, text: &str, lexer: Lexer) -> Option<Frame> {
+        let frame = (!std::mem::replace(&mut self.in_run, true)).then(|| Frame::Broken(text.to_owned()));
         self.lexer = lexer;
         self.consume_message();
-        (!std::mem::replace(&mut self.in_run, true)).then_some(Frame::Broken(text))
+        frame
+    }
+
+    /// The same for what JSON does not allow.
+    fn fail_to_parse(&mut self, error: &str, lexer: Lexer) -> Option<Frame> {
+        if self.in_run {
+            return self.fail(error, lexer);
+        }
+        self.fail(&format!("JSON parse error, {error}"), lexer)
     }
 
     /// The message under way ends at `self.at`.

@@ -51,6 +51,19 @@ pub trait Host: Send + Sync + Clone + 'static {
     /// file, so it may block; an error says why that failed.
     #[sabi(last_prefix_field)]
     fn take_numbers(&self, name: RStr<'_>, first: u64, count: u32) -> RResult<u64, CallError>;
+
+    /// Waits, at most `wait_ms` milliseconds, for `bytes` of the memory that messages may take together, and says whether there
+    /// were as many: for an answer of megabytes, before it is made. Those who have waited for longer come first. Give the same
+    /// number back once the call is over: from then on the daemon counts the answer itself. It blocks, so not in the event loop.
+    fn take_memory(&self, bytes: u64, wait_ms: u32) -> bool {
+        let _ = (bytes, wait_ms);
+        true
+    }
+
+    /// Gives back what [`Host::take_memory`] has given.
+    fn give_memory_back(&self, bytes: u64) {
+        let _ = bytes;
+    }
 }
 
 /// A shared [`Host`] that can cross the boundary.

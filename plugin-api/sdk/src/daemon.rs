@@ -2,6 +2,7 @@
 
 use std::fmt::Arguments;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use guestd_abi::{HostArc, LogLevel, RResult};
 use serde::Deserialize;
@@ -115,6 +116,31 @@ impl Daemon {
     /// [`guestd_abi::Host::take_numbers`].
     pub fn take_numbers(&self, name: &str, first: u64, count: u32) -> Result<u64, CommandError> {
         result(self.0.take_numbers(name.into(), first, count))
+    }
+}
+
+impl Daemon {
+    /// Waits, at most that long, until an answer of so many bytes may be made beside all other messages: for answers of
+    /// megabytes, on a worker thread. Keep what it returns until the answer is there. Fails where there is not so much memory in time.
+    pub fn take_memory(&self, bytes: usize, wait: Duration) -> Result<MemoryShare, CommandError> {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        if self.0.take_memory(bytes as u64, wait_ms) {
+            return Ok(MemoryShare { daemon: self.clone(), bytes: bytes as u64 });
+        }
+        Err(CommandError::new(format!("there is no memory for {bytes} bytes beside all other messages")))
+    }
+}
+
+/// Memory that may be taken as long as this is there.
+#[must_use]
+pub struct MemoryShare {
+    daemon: Daemon,
+    bytes: u64,
+}
+
+impl Drop for MemoryShare {
+    fn drop(&mut self) {
+        self.daemon.0.give_memory_back(self.bytes);
     }
 }
 

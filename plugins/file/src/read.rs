@@ -71,7 +71,11 @@ pub fn read(ctx: &Ctx<Files>, request: Request) -> Result<Reply, CommandError> {
     let count = count.unwrap_or(DEFAULT_COUNT);
     let text = ctx.state.with(handle, |file| match usize::try_from(count) {
         Ok(wanted) if count <= MAX_COUNT => match request.flags & IN_PLACE {
-            0 => answer_text(file, wanted, &deadline).map(Some),
+            0 => {
+                let most = file.remaining().and_then(|left| usize::try_from(left).ok()).unwrap_or(wanted).min(wanted);
+                let _share = ctx.take_memory(data_length(most), deadline.patience())?;
+                answer_text(file, wanted, &deadline).map(Some)
+            }
             _ => answer_text_in_place(file, wanted),
         },
         _ => Err(CommandError::new(format!("value '{count}' is invalid for argument count"))),

@@ -194,6 +194,40 @@ fn messages_larger_than_the_memory_together_are_all_carried_out() {
     assert_gives_back(&daemon, idle);
 }
 
+/// Replies of many times the memory that there is for messages, which nobody reads, and others that are read.
+#[test]
+fn replies_that_nobody_reads_take_no_more_memory_than_there_is_for_messages() {
+    let (daemon, idle) = idle_daemon("[protocol]\nmemory-limit = 80\nmessage-timeout = 20");
+    let path = daemon.path("file");
+    std::fs::write(&path, vec![7; 48 * MIB]).unwrap();
+    let ask = || {
+        let mut client = daemon.client();
+        let handle = client.call("guest-file-open", json!({"path": path}));
+        client.request("guest-file-read", json!({"handle": handle, "count": 48 * MIB}));
+        client
+    };
+    let mut unread: Vec<_> = (0..6).map(|_| ask()).collect();
+    let until = Instant::now() + LONG * 3;
+    // Who never reads has to leave, so that the next has its reply, or is told that there is no memory for it.
+    let mut client = ask();
+    let reply = loop {
+        ping(&daemon);
+        let taken = memory(&daemon).saturating_sub(idle);
+        assert!(taken < 150 * MIB, "{} MiB", taken / MIB);
+        if let Some(reply) = client.reply_within(Duration::from_millis(100)) {
+            if reply["return"]["count"] == json!(48 * MIB) {
+                break reply;
+            }
+            assert!(reply["error"]["desc"].as_str().unwrap().contains("no memory for"), "{reply}");
+            client = ask();
+        }
+        assert!(Instant::now() < until, "no reply");
+    };
+    drop((reply, client));
+    unread.clear();
+    assert_gives_back(&daemon, idle);
+}
+
 #[test]
 fn memory_is_given_back_whatever_became_of_those_who_used_it() {
     let (daemon, idle) = idle_daemon("");
