@@ -69,8 +69,8 @@ pub fn get(ctx: &Ctx<Accounts>, args: GetArgs) -> Result<Keys, CommandError> {
 pub fn add(ctx: &Ctx<Accounts>, request: Request) -> Result<Reply, CommandError> {
     let until = end_of(&request);
     let args: AddArgs = args::parse(args::text_of(&request)?)?;
-    let (user, _locks) = ctx.state.user(&args.username)?;
     authorized_keys::check(&args.keys)?;
+    let (user, _locks) = ctx.state.user(&args.username)?;
     change(&user, until, |text| match (args.reset, text) {
         (Some(true), _) | (_, None) => Some(authorized_keys::with(b"", &args.keys).unwrap_or_default()),
         (_, Some(text)) => authorized_keys::with(text, &args.keys),
@@ -84,8 +84,8 @@ pub fn add(ctx: &Ctx<Accounts>, request: Request) -> Result<Reply, CommandError>
 pub fn remove(ctx: &Ctx<Accounts>, request: Request) -> Result<Reply, CommandError> {
     let until = end_of(&request);
     let args: RemoveArgs = args::parse(args::text_of(&request)?)?;
-    let (user, _locks) = ctx.state.user(&args.username)?;
     authorized_keys::check(&args.keys)?;
+    let (user, _locks) = ctx.state.user(&args.username)?;
     change(&user, until, |text| authorized_keys::without(text?, &args.keys))?;
     ctx.info(format_args!("{} ssh keys are not authorized any more for '{}'", args.keys.len(), args.username));
     ().into_reply()

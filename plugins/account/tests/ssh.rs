@@ -110,8 +110,11 @@ fn users_and_keys_that_are_none_are_refused_before_anything_is_done() {
     for name in ["no-such-user", "a\nb", "a:b", "", "%s%n", "alice\0"] {
         let lookup = format!("failed to lookup user '{name}': there is no such user");
         for command in ["guest-ssh-add-authorized-keys", "guest-ssh-remove-authorized-keys"] {
-            let error = guest.kit.call(command, json!({"username": name, "keys": ["#"]})).unwrap_err();
+            let error = guest.kit.call(command, json!({"username": name, "keys": ["", " #x"]})).unwrap_err();
             assert_eq!(error.desc(), lookup);
+            // As in qemu-ga the keys are judged before the user is looked up.
+            let error = guest.kit.call(command, json!({"username": name, "keys": ["k", "#x"]})).unwrap_err();
+            assert_eq!(error.desc(), "invalid OpenSSH public key: '#x'");
         }
         let error = guest.kit.call("guest-ssh-get-authorized-keys", json!({"username": name})).unwrap_err();
         assert_eq!(error.desc(), lookup);

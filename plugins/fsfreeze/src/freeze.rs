@@ -38,7 +38,7 @@ pub fn freeze(shared: &Arc<Shared>, names: Option<Vec<String>>, deadline_ms: u32
         let listed = shared.limited(None).ask(Asked::Hooks, move |_| hooks::list(&config));
         listed.map_err(|no_answer| CommandError::new(format!("failed to list the hooks: {no_answer}")))??
     };
-    passed_over.iter().for_each(|(level, line)| shared.daemon.log(*level, format_args!("{line}")));
+    passed_over.iter().for_each(|why| shared.warn(format_args!("{why}")));
     let limit = freeze_limit(&config, hooks.len(), deadline_ms);
     let asked = Asking { names, config, hooks, limit, deadline: limit.map(|limit| Instant::now() + limit) };
     let deadline = asked.deadline;

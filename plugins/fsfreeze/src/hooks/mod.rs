@@ -28,23 +28,21 @@ impl Hook {
     /// The error of a command for which a half of this hook failed: for qemu-ga's hook in qemu-ga's words.
     pub fn failure(&self, end: &Ended) -> String {
         let what = end.failure(&self.path);
-        if self.script {
-            format!("fsfreeze hook {}: {what}", self.path.display())
-        } else {
-            format!("child process has failed to execute fsfreeze hook: {what}")
+        match end.killed_by_another() {
+            _ if self.script => format!("fsfreeze hook {}: {what}", self.path.display()),
+            Some([]) => "child process has terminated abnormally".to_owned(),
+            Some(_) => format!("child process has terminated abnormally: {what}"),
+            None => format!("child process has failed to execute fsfreeze hook: {what}"),
         }
     }
 }
-
-/// A line for the log about what is not run.
-pub type PassedOver = (LogLevel, String);
 
 /// The hooks of a configuration, in the order of their freeze halves: qemu-ga's hook, then the scripts by name. And a line
 /// for each file of the directory that is passed over, with the reason.
 ///
 /// Fails where somebody else than root and the agent's own user could have written one, or put one into the directory: it would be
 /// run with all that the agent may do.
-pub fn list(config: &Config) -> Result<(Vec<Hook>, Vec<PassedOver>), CommandError> {
+pub fn list(config: &Config) -> Result<(Vec<Hook>, Vec<String>), CommandError> {
     let (mut hooks, mut passed_over) = (Vec::new(), Vec::new());
     if let Some(path) = &config.hook {
         check(path)?;
@@ -57,13 +55,12 @@ pub fn list(config: &Config) -> Result<(Vec<Hook>, Vec<PassedOver>), CommandErro
     Ok((hooks, passed_over))
 }
 
-fn scripts(directory: &Path, passed_over: &mut Vec<PassedOver>) -> Result<Vec<PathBuf>, CommandError> {
+fn scripts(directory: &Path, passed_over: &mut Vec<String>) -> Result<Vec<PathBuf>, CommandError> {
     let context = || format!("failed to read {}", directory.display());
     let names = match Trust::of_agent().directory(directory) {
         // A package may name its directory and leave it to others to make.
         Err(error) if error.is_absent() => {
-            let line = format!("the directory of hooks {} is missing: none is run", directory.display());
-            passed_over.push((LogLevel::Warn, line));
+            passed_over.push(format!("the directory of hooks {} is missing: none is run", directory.display()));
             return Ok(Vec::new());
         }
         opened => opened.and_then(|opened| opened.names()),
@@ -75,22 +72,23 @@ fn scripts(directory: &Path, passed_over: &mut Vec<PassedOver>) -> Result<Vec<Pa
     let mut found = Vec::new();
     for name in names {
         let path = directory.join(&name);
-        let mut pass_over = |level, why| passed_over.push((level, format!("{} is not run: {why}", path.display())));
+        let mut pass_over = |why: &str| passed_over.push(format!("{} is not run: {why}", path.display()));
+        if !is_script_name(name.as_bytes()) {
+            pass_over("its name has something else than letters, digits, _ and -");
+            continue;
+        }
         let stat = match fs::metadata(&path) {
             // A link into a package that was removed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                pass_over(LogLevel::Info, "it leads nowhere");
+                pass_over("it leads nowhere");
                 continue;
             }
             stat => stat.map_err(|error| CommandError::os(context(), &error))?,
         };
         if !stat.is_file() {
-            pass_over(LogLevel::Info, "it is not a file");
+            pass_over("it is not a file");
         } else if stat.permissions().mode() & 0o111 == 0 {
-            // As the settings of a script beside it.
-            pass_over(LogLevel::Info, "it is not executable");
-        } else if !is_script_name(name.as_bytes()) {
-            pass_over(LogLevel::Warn, "its name has something else than letters, digits, _ and -");
+            pass_over("it is not executable");
         } else {
             check(&path)?;
             found.push(path);

@@ -47,6 +47,11 @@ impl Ended {
         self.end.is_ok()
     }
 
+    /// What it said, where a signal that was not sent from here ended it.
+    pub fn killed_by_another(&self) -> Option<&[u8]> {
+        matches!(self.end, Ok(End::Exited(status)) if status.signal().is_some()).then_some(self.output.as_slice())
+    }
+
     /// Why it failed: its own words if it said any, as qemu-ga has it.
     pub fn failure(&self, path: &Path) -> String {
         match &self.end {
