@@ -1,4 +1,5 @@
-//! Facts about the commands of qemu-ga 10.2: names, types and versions, in `qemu-ga-10.2.json`.
+//! Facts about the commands of qemu-ga: names, types and versions, in `qemu-ga.json`. For a newer qemu-ga another file takes
+//! its place: all that is said of versions is in it.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,7 +8,12 @@ use serde::Deserialize;
 
 /// The commands and types of qemu-ga.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Protocol {
+    /// The version of QEMU whose they are.
+    pub reference: String,
+    /// The other versions that were asked, and list the same commands.
+    pub same_commands: Vec<String>,
     /// The commands by their names.
     pub commands: BTreeMap<String, Command>,
     /// The named types.
@@ -75,6 +81,10 @@ pub struct Union {
 
 /// The facts. Empty where the file is not as it should be, which a test would notice.
 pub static QEMU: LazyLock<Protocol> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../qemu-ga-10.2.json"))
-        .unwrap_or(Protocol { commands: BTreeMap::new(), types: BTreeMap::new() })
+    serde_json::from_str(include_str!("../qemu-ga.json")).unwrap_or(Protocol {
+        reference: String::new(),
+        same_commands: Vec::new(),
+        commands: BTreeMap::new(),
+        types: BTreeMap::new(),
+    })
 });
