@@ -62,6 +62,17 @@ sets() {
     cargo test --quiet -p guestd-sdk "${packages[@]}" --features "$features"
 }
 
+# Clients that others have written, from PyPI; where they cannot be had they are listed among what did not run.
+clients() {
+    tests/clients/run.sh "$stage/sbin/guestd"
+    local status=$?
+    if [ "$status" = 3 ]; then
+        echo "other people's clients: Python, pip or PyPI is missing" >>"$GUESTD_SKIPS"
+        return 0
+    fi
+    return "$status"
+}
+
 vendor() {
     (cd examples/vendor-plugin && CARGO_TARGET_DIR=../../target/test-plugins/vendor-tests cargo test --quiet)
 }
@@ -97,6 +108,7 @@ else
 fi
 part "a vendor's plugin outside of the workspace" vendor
 part "the staged daemon" cargo test --quiet -p guestd-daemon-tests
+part "other people's clients" clients
 part "the conformance runner itself" cargo test --quiet --release -p guestd-conformance
 part "conformance with qemu-ga 10.2" conformance
 if command -v qemu-system-x86_64 >/dev/null && ls /boot/vmlinuz-*-cloud-* >/dev/null 2>&1; then
