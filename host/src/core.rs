@@ -11,7 +11,7 @@ use guestd_abi::command_flags;
 use guestd_guest::trust::Trust;
 use serde_json::json;
 
-use crate::config::Settings;
+use crate::config::{ListEntry, Settings, suggestion};
 use crate::logging::log;
 use crate::memory;
 use crate::policy::{Policy, Verdict};
@@ -50,6 +50,43 @@ impl View {
         let registry = Registry::read(&settings.plugins, before);
         let policy = Policy::new(&settings.commands);
         Self { settings, registry, policy }
+    }
+
+    /// Whether any set that is installed has a command of this name, enabled or not.
+    pub fn has_name(&self, name: &str) -> bool {
+        let disabled = || self.registry.disabled.iter().flat_map(|found| &found.manifest.commands);
+        self.registry.command(name).is_some() || disabled().any(|command| command.name == name)
+    }
+
+    /// What the list of blocked commands names in vain: a sentence each. Such a name may be misspelt, and what is meant by
+    /// it stays open.
+    pub fn unknown_blocked(&self) -> Vec<String> {
+        self.unknown("blocked", &self.settings.commands.block)
+    }
+
+    /// What the list of allowed commands names in vain: a sentence each. Lists are written for many versions of an agent,
+    /// and for other systems: RHEL's names a command of Windows.
+    pub fn unknown_allowed(&self) -> Vec<String> {
+        self.unknown("allowed", &self.settings.commands.allow)
+    }
+
+    fn unknown(&self, list: &str, entries: &[ListEntry]) -> Vec<String> {
+        // An empty name is what stands beside a surplus comma.
+        let unknown = entries.iter().filter(|entry| !entry.name.is_empty() && !self.has_name(&entry.name));
+        let sentence = |ListEntry { name, source }: &ListEntry| {
+            let hint = suggestion(name, self.registry.commands.keys().map(String::as_str));
+            format!("{source}: the list of {list} commands names {name:?}, which no set has{hint}")
+        };
+        unknown.map(sentence).collect()
+    }
+
+    /// Logs what is doubtful or not used, a line each.
+    pub fn log_warnings(&self) {
+        let (blocked, allowed) = (self.unknown_blocked(), self.unknown_allowed());
+        for warning in self.settings.warnings.iter().chain(&blocked).chain(&allowed) {
+            tracing::warn!("{warning}");
+        }
+        self.registry.log_refusals();
     }
 
     /// How long to wait for a command; `None`: without limit.

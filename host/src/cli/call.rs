@@ -1,17 +1,17 @@
 //! `guestd call`: a client for an agent that listens on a socket.
 
-use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::process::{self, ExitCode};
+use std::process;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use guestd_sdk::errno_text;
-use lexopt::{Arg, Parser, ValueExt};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::Answer;
+use super::parse::Words;
 use crate::channel::parse_vsock;
 use crate::config::{Method, Settings};
 use crate::printable::{printable, printable_json};
@@ -21,31 +21,29 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an error may take of a command whose success is not answered.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// What the words of the subcommand say.
-struct Words {
-    socket: Option<String>,
-    timeout: Duration,
-    command: String,
-    arguments: Option<Value>,
-}
-
-/// Sends one request and prints its answer. The status is 1 where that is an error.
-pub fn run(load: &dyn Fn() -> Result<Settings, String>, words: Vec<OsString>) -> Result<ExitCode, String> {
-    let words = parse(words).map_err(|error| format!("call: {error}"))?;
-    let address = match words.socket {
-        Some(address) => address,
+/// Sends one request and returns its answer. An error is printed on standard error, and a failure.
+pub fn run(load: &dyn Fn() -> Result<Settings, String>, words: &Words) -> Result<Answer, String> {
+    let (command, arguments) = words.operands.split_first().ok_or("which command? `guestd help call` says more")?;
+    let timeout = match words.value("timeout") {
+        None => TIMEOUT,
+        Some(text) => {
+            Duration::from_secs(text.parse().map_err(|_| format!("--timeout {text:?} is no number of seconds"))?)
+        }
+    };
+    let mut request = json!({"execute": command});
+    if let (Some(request), Some(arguments)) = (request.as_object_mut(), arguments_of(arguments)?) {
+        request.insert("arguments".to_owned(), arguments.into());
+    }
+    let address = match words.value("socket") {
+        Some(address) => address.to_owned(),
         None => configured_socket(&load()?)?,
     };
-    let mut client = Client::connect(&address).map_err(|error| format!("{address}: {}", errno_text(&error)))?;
     let failed = |error: io::Error| format!("{address}: {}", errno_text(&error));
-    client.synchronize(words.timeout).map_err(failed)?;
-    let silent = client.is_silent(&words.command, words.timeout).map_err(failed)?;
-    let mut request = json!({"execute": words.command});
-    if let (Some(request), Some(arguments)) = (request.as_object_mut(), words.arguments) {
-        request.insert("arguments".to_owned(), arguments);
-    }
+    let mut client = Client::connect(&address).map_err(failed)?;
+    client.synchronize(timeout).map_err(failed)?;
+    let silent = client.is_silent(command, timeout).map_err(failed)?;
     client.send(request.to_string().as_bytes()).map_err(failed)?;
-    let answer = match client.receive(if silent { SILENCE.min(words.timeout) } else { words.timeout }) {
+    let answer = match client.receive(if silent { SILENCE.min(timeout) } else { timeout }) {
         Err(error)
             if silent
                 && matches!(
@@ -53,37 +51,40 @@ pub fn run(load: &dyn Fn() -> Result<Settings, String>, words: Vec<OsString>) ->
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::UnexpectedEof
                 ) =>
         {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(Answer::success(String::new()));
         }
         other => other.map_err(failed)?,
     };
     if let Some(error) = answer.get("error") {
         let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
-        eprintln!("{}", printable(&format!("{}: {}", text("class"), text("desc"))));
-        return Ok(ExitCode::FAILURE);
+        let words = format!("{}: {}", text("class"), text("desc"));
+        let _ = writeln!(io::stderr(), "{}", printable(&words));
+        return Ok(Answer::failure(String::new()));
     }
-    println!("{}", printable_json(&format!("{:#}", answer.get("return").unwrap_or(&answer))));
-    Ok(ExitCode::SUCCESS)
+    let value = format!("{:#}\n", answer.get("return").unwrap_or(&answer));
+    Ok(Answer::success(printable_json(&value).into_owned()))
 }
 
-fn parse(words: Vec<OsString>) -> Result<Words, lexopt::Error> {
-    let mut parser = Parser::from_args(words);
-    let (mut socket, mut timeout, mut command, mut arguments) = (None, TIMEOUT, None, None);
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Arg::Long("socket") => socket = Some(parser.value()?.string()?),
-            Arg::Long("timeout") => timeout = Duration::from_secs(parser.value()?.parse()?),
-            Arg::Value(word) if command.is_none() => command = Some(word.string()?),
-            Arg::Value(word) if arguments.is_none() => {
-                let text = word.string()?;
-                let value = serde_json::from_str::<Value>(&text).map_err(|error| format!("{text:?}: {error}"))?;
-                arguments = Some(value);
-            }
-            other => return Err(other.unexpected()),
+/// The arguments that words say: one JSON object, or words `KEY=VALUE`, where a value that is JSON is meant as JSON, and as
+/// text otherwise. `None` where there are no words.
+fn arguments_of(words: &[String]) -> Result<Option<Map<String, Value>>, String> {
+    if let [object] = words
+        && object.starts_with('{')
+    {
+        return serde_json::from_str(object).map(Some).map_err(|error| format!("{object:?}: {error}"));
+    }
+    let mut arguments = Map::new();
+    for word in words {
+        let (key, text) = word
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| format!("{word:?} is neither KEY=VALUE nor a JSON object"))?;
+        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+        if arguments.insert(key.to_owned(), value).is_some() {
+            return Err(format!("{key:?} is given twice"));
         }
     }
-    let command = command.ok_or("which command?")?;
-    Ok(Words { socket, timeout, command, arguments })
+    Ok((!words.is_empty()).then_some(arguments))
 }
 
 /// The first unix socket of the configuration.
@@ -91,7 +92,7 @@ fn configured_socket(settings: &Settings) -> Result<String, String> {
     let unix =
         settings.channels.iter().find(|channel| channel.method == Method::UnixListen && !channel.path.is_empty());
     unix.map(|channel| channel.path.clone())
-        .ok_or_else(|| "call: no unix socket is configured; name one with --socket".to_owned())
+        .ok_or_else(|| "no unix socket is configured; name one with --socket".to_owned())
 }
 
 struct Client {
@@ -170,5 +171,51 @@ impl Client {
         let commands = info.pointer("/return/supported_commands").and_then(Value::as_array);
         let entry = commands.and_then(|list| list.iter().find(|entry| entry.get("name") == Some(&json!(command))));
         Ok(entry.and_then(|entry| entry.get("success-response")) == Some(&json!(false)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(words: &[&str]) -> Result<Option<Value>, String> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        arguments_of(&words).map(|arguments| arguments.map(Value::from))
+    }
+
+    #[test]
+    fn words_are_arguments() {
+        assert_eq!(arguments(&[]), Ok(None));
+        assert_eq!(arguments(&["{\"id\": 7}"]), Ok(Some(json!({"id": 7}))));
+        for (word, expected) in [
+            ("k=5", json!(5)),
+            ("k=-1.5", json!(-1.5)),
+            ("k=true", json!(true)),
+            ("k=null", json!(null)),
+            ("k=[\"a\",1]", json!(["a", 1])),
+            ("k={\"a\":1}", json!({"a": 1})),
+            ("k=\"5\"", json!("5")),
+            ("k=/etc/hosts", json!("/etc/hosts")),
+            ("k=0x10", json!("0x10")),
+            ("k=a=b", json!("a=b")),
+            ("k=", json!("")),
+            ("k=[a", json!("[a")),
+        ] {
+            assert_eq!(arguments(&[word]), Ok(Some(json!({"k": expected}))), "{word}");
+        }
+        assert_eq!(arguments(&["path=/x", "mode=w"]), Ok(Some(json!({"path": "/x", "mode": "w"}))));
+    }
+
+    #[test]
+    fn what_is_no_argument_is_an_error() {
+        for (words, expected) in [
+            (&["nonsense"][..], "\"nonsense\" is neither KEY=VALUE nor a JSON object"),
+            (&["=x"], "\"=x\" is neither KEY=VALUE nor a JSON object"),
+            (&["a=1", "{}"], "\"{}\" is neither KEY=VALUE nor a JSON object"),
+            (&["a=1", "a=2"], "\"a\" is given twice"),
+            (&["{\"a\":"], "\"{\\\"a\\\":\": EOF while parsing a value at line 1 column 5"),
+        ] {
+            assert_eq!(arguments(words).unwrap_err(), expected);
+        }
     }
 }

@@ -1,25 +1,23 @@
 //! `--dump-conf`: the configuration in the form of `qemu-ga.conf`.
 
-use std::process::ExitCode;
-
 use guestd_abi::LogLevel;
 
-use super::say::say;
-use crate::config::{ListEntry, Settings};
+use crate::config::{ListEntry, Settings, key_file_text};
 use crate::logging::LogTarget;
 
-/// Prints what `qemu-ga.conf` can say of the configuration.
-pub fn print(settings: &Settings) -> Result<ExitCode, String> {
+/// What `qemu-ga.conf` can say of the configuration: the keys that qemu-ga shows, in its order.
+pub fn text(settings: &Settings) -> String {
     let channel = settings.channels.first();
+    let unknown_method = settings.unknown_method.as_ref().map(|(_, name)| name.clone());
     let list = |entries: &[ListEntry]| entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(",");
     let hook = settings.plugins.sections.get("fsfreeze").and_then(|section| section.get("hook")?.as_str());
     let logfile = match &settings.log.target {
         LogTarget::File(path) => Some(path.display().to_string()),
         LogTarget::Stderr | LogTarget::Syslog => None,
     };
-    let lines = [
+    let values = [
         ("daemon", Some(settings.daemonize.to_string())),
-        ("method", channel.map(|channel| channel.method.to_string())),
+        ("method", unknown_method.or(channel.map(|channel| channel.method.to_string()))),
         ("path", channel.map(|channel| channel.path.clone())),
         ("logfile", logfile),
         ("pidfile", Some(settings.pid_file.display().to_string())),
@@ -30,11 +28,5 @@ pub fn print(settings: &Settings) -> Result<ExitCode, String> {
         ("block-rpcs", Some(list(&settings.commands.block))),
         ("allow-rpcs", Some(list(&settings.commands.allow))),
     ];
-    say!("[general]");
-    for (key, value) in lines {
-        if let Some(value) = value {
-            say!("{key}={value}");
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    key_file_text(values.into_iter().filter_map(|(key, value)| Some((key, value?))))
 }

@@ -1,32 +1,29 @@
 //! `guestd plugins`, `guestd commands` and `guestd explain`: what the daemon would do, for people and for scripts.
 
-use std::ffi::OsString;
-use std::process::ExitCode;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use guestd_abi::command_flags;
 use guestd_abi::manifest::Manifest;
 use serde_json::{Value, json};
 
-use super::no_more;
-use super::say::say;
+use super::Answer;
+use crate::config::suggestion;
 use crate::core::View;
 use crate::daemon;
 use crate::policy::{Reason, Verdict};
 use crate::printable::{printable, printable_json};
 use crate::registry::Command;
 
-/// Prints the names of the protocol's commands, a line each: qemu-ga's `-b help`, which tools read. Extensions are in
+/// The names of the protocol's commands, a line each: qemu-ga's `-b help`, which tools read. Extensions are in
 /// `guestd commands`.
-pub fn names(view: &View) -> ExitCode {
-    for name in view.registry.commands.keys().filter(|name| name.starts_with("guest-")) {
-        say!("{name}");
-    }
-    ExitCode::SUCCESS
+pub fn names(view: &View) -> String {
+    let names = view.registry.commands.keys().filter(|name| name.starts_with("guest-"));
+    names.map(|name| format!("{name}\n")).collect()
 }
 
-/// Prints the sets, and the files that are refused.
-pub fn plugins(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
-    let json = wants_json(words)?;
+/// The sets, and the files that are refused.
+pub fn plugins(view: &View, json: bool) -> String {
     // What only a daemon that runs can know.
     let running = daemon::status::ask(&view.settings.state_dir).unwrap_or_default();
     let enabled = view.registry.sets.iter().map(|set| {
@@ -43,12 +40,11 @@ pub fn plugins(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
         let sets: Vec<Value> = sets
             .iter()
             .map(|(manifest, path, state)| {
-                let commands: Vec<_> = manifest.commands.iter().map(|command| command.name.as_str()).collect();
                 json!({
                     "name": manifest.name, "version": manifest.version, "vendor": manifest.vendor,
                     "summary": manifest.summary, "boundary": boundary(manifest), "state": state,
                     "reason": running.get(&manifest.name).and_then(|status| status.reason.as_deref()),
-                    "capabilities": manifest.capabilities, "commands": commands, "path": path,
+                    "capabilities": manifest.capabilities, "commands": command_names(view, manifest), "path": path,
                 })
             })
             .collect();
@@ -58,8 +54,7 @@ pub fn plugins(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
             .iter()
             .map(|refusal| json!({"path": refusal.path, "reason": refusal.reason}))
             .collect();
-        print_json(&json!({"sets": sets, "refused": refused}));
-        return Ok(ExitCode::SUCCESS);
+        return json_text(&json!({"sets": sets, "refused": refused}));
     }
     let mut rows = vec![["SET", "VERSION", "VENDOR", "BOUNDARY", "STATE", "COMMANDS", "FILE"].map(str::to_owned)];
     rows.extend(sets.iter().map(|(manifest, path, state)| {
@@ -69,29 +64,36 @@ pub fn plugins(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
             manifest.vendor.clone(),
             boundary(manifest),
             (*state).to_owned(),
-            manifest.commands.len().to_string(),
+            command_names(view, manifest).len().to_string(),
             path.display().to_string(),
         ]
     }));
-    print_rows(&rows);
+    let mut text = columns(&rows);
     for (set, status) in &running {
         if let Some(reason) = &status.reason {
-            say!("{}: {set}: {reason}", status.state);
+            text += &format!("{}: {set}: {reason}\n", status.state);
         }
     }
     for refusal in &view.registry.refused {
-        say!("refused: {} {}", refusal.path.display(), refusal.reason);
+        text += &format!("refused: {} {}\n", refusal.path.display(), refusal.reason);
     }
-    Ok(ExitCode::SUCCESS)
+    text
+}
+
+/// The commands of a set: those of its manifest, and those that the configuration gives it.
+pub fn command_names<'v>(view: &'v View, manifest: &'v Manifest) -> BTreeSet<&'v str> {
+    let own = manifest.commands.iter().map(|command| command.name.as_str());
+    let configured = view.registry.commands.iter().filter(|(_, command)| command.set.name() == manifest.name);
+    own.chain(configured.map(|(name, _)| name.as_str())).collect()
 }
 
 fn boundary(manifest: &Manifest) -> String {
     format!("{}.{}", manifest.abi.0, manifest.abi.1)
 }
 
-/// Prints the commands and whether each answers.
-pub fn commands(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
-    if wants_json(words)? {
+/// The commands and whether each answers.
+pub fn commands(view: &View, json: bool) -> String {
+    if json {
         let commands = view.registry.commands.iter().map(|(name, command)| {
             json!({
                 "name": name,
@@ -104,8 +106,7 @@ pub fn commands(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
                 "deadline-ms": view.deadline(name, command).map(|limit| limit.as_millis() as u64),
             })
         });
-        print_json(&Value::from_iter(commands));
-        return Ok(ExitCode::SUCCESS);
+        return json_text(&Value::from_iter(commands));
     }
     let mut rows = vec![["COMMAND", "SET", "DEADLINE", "WHILE FROZEN", "ENABLED"].map(str::to_owned)];
     rows.extend(view.registry.commands.iter().map(|(name, command)| {
@@ -122,44 +123,39 @@ pub fn commands(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
         };
         [name.clone(), command.set.name().to_owned(), deadline, frozen.to_owned(), enabled]
     }));
-    print_rows(&rows);
-    Ok(ExitCode::SUCCESS)
+    columns(&rows)
 }
 
-/// Prints why a command answers or does not, with the place that says so. Fails (status 1) where it does not.
-pub fn explain(view: &View, words: Vec<OsString>) -> Result<ExitCode, String> {
-    let mut words = words.into_iter();
-    let name = words.next().ok_or("explain: which command?")?.to_string_lossy().into_owned();
-    no_more(words)?;
-    let Some(command) = view.registry.command(&name) else {
+/// Why a command answers or does not, with the place that says so. A failure where it does not.
+pub fn explain(view: &View, name: &str) -> Answer {
+    let Some(command) = view.registry.command(name) else {
         let disabled = |manifest: &Manifest| manifest.commands.iter().any(|command| command.name == name);
-        match view.registry.disabled.iter().find(|found| disabled(&found.manifest)) {
-            Some(found) => say!("{name} does not exist: its set '{}' is disabled", found.manifest.name),
-            None => say!("{name} does not exist: no set has it"),
-        }
-        return Ok(ExitCode::FAILURE);
+        return Answer::failure(match view.registry.disabled.iter().find(|found| disabled(&found.manifest)) {
+            Some(found) => format!("{name} does not exist: its set '{}' is disabled\n", found.manifest.name),
+            None => {
+                let hint = suggestion(name, view.registry.commands.keys().map(String::as_str));
+                format!("{name} does not exist: no set has it{hint}\n")
+            }
+        });
     };
     let from = format!("set '{}', {}", command.set.name(), command.set.path.display());
-    match verdict(view, &name, command) {
+    match verdict(view, name, command) {
         Verdict::Disabled(Reason::NotAllowed) => {
-            let sources: std::collections::BTreeSet<_> =
-                view.settings.commands.allow.iter().map(|entry| entry.source.as_str()).collect();
+            let sources: BTreeSet<_> = view.settings.commands.allow.iter().map(|entry| entry.source.as_str()).collect();
             let sources: Vec<_> = sources.into_iter().collect();
-            say!("{name} is refused: the list of allowed commands ({}) does not name it ({from})", sources.join(", "));
-            Ok(ExitCode::FAILURE)
+            Answer::failure(format!(
+                "{name} is refused: the list of allowed commands ({}) does not name it ({from})\n",
+                sources.join(", ")
+            ))
         }
-        Verdict::Disabled(reason) => {
-            say!("{name} is refused: {reason} ({from})");
-            Ok(ExitCode::FAILURE)
-        }
+        Verdict::Disabled(reason) => Answer::failure(format!("{name} is refused: {reason} ({from})\n")),
         Verdict::Answered | Verdict::Unknown => {
-            match view.policy.allowed_by(&name) {
-                Some(source) => say!("{name} answers: allowed by {source} ({from})"),
-                None => say!("{name} answers: nothing forbids it ({from})"),
-            }
+            let why = match view.policy.allowed_by(name) {
+                Some(source) => format!("allowed by {source}"),
+                None => "nothing forbids it".to_owned(),
+            };
             let frozen = if command.has(command_flags::FREEZE_SAFE) { "answers" } else { "is refused" };
-            say!("{name} {frozen} while file systems are frozen");
-            Ok(ExitCode::SUCCESS)
+            Answer::success(format!("{name} answers: {why} ({from})\n{name} {frozen} while file systems are frozen\n"))
         }
     }
 }
@@ -168,21 +164,12 @@ fn verdict(view: &View, name: &str, command: &Command) -> Verdict {
     view.policy.decide(name, Some(command), false)
 }
 
-fn wants_json(words: Vec<OsString>) -> Result<bool, String> {
-    let mut words = words.into_iter();
-    match words.next() {
-        None => Ok(false),
-        Some(word) if word == "--json" => no_more(words).map(|()| true),
-        Some(word) => Err(format!("surplus word {word:?}")),
-    }
+fn json_text(value: &Value) -> String {
+    printable_json(&format!("{value:#}\n")).into_owned()
 }
 
-fn print_json(value: &Value) {
-    println!("{}", printable_json(&format!("{value:#}")));
-}
-
-/// Prints rows in columns, the last of which is not padded.
-fn print_rows<const N: usize>(rows: &[[String; N]]) {
+/// Rows in columns, the last of which is not padded.
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let rows: Vec<[_; N]> = rows.iter().map(|row| row.each_ref().map(|cell| printable(cell))).collect();
     let mut widths = [0; N];
     for row in &rows {
@@ -190,8 +177,9 @@ fn print_rows<const N: usize>(rows: &[[String; N]]) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    for row in &rows {
-        let line: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        say!("{}", line.join("  ").trim_end());
-    }
+    let line = |row: &[Cow<'_, str>; N]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }

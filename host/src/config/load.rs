@@ -37,6 +37,17 @@ pub struct Sources<'a> {
     pub flags: &'a Flags,
     /// Whether the program was called as `qemu-ga`.
     pub as_qemu_ga: bool,
+    /// What it is wanted for.
+    pub purpose: Purpose,
+}
+
+/// What a configuration is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run by it, or to say how that would be.
+    Run,
+    /// To show it: a method that is none is shown as well, as qemu-ga does.
+    Dump,
 }
 
 /// Reads all sources. Fails at the first thing that is not understood.
@@ -48,6 +59,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigError> {
         if let Some(text) = read(&path, required)? {
             let name = path.display().to_string();
             apply_toml(&mut settings, toml_file::parse(&name, &text)?, &name)?;
+            settings.files.push(name);
         }
     }
     if let Some((path, required)) = key_file_path(named, sources.as_qemu_ga)
@@ -55,9 +67,10 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigError> {
     {
         let name = path.display().to_string();
         apply_flags(&mut settings, &key_file::parse(&name, &text)?)?;
+        settings.files.push(name);
     }
     apply_flags(&mut settings, sources.flags)?;
-    finish(&mut settings)?;
+    finish(&mut settings, sources.purpose)?;
     Ok(settings)
 }
 
@@ -102,6 +115,9 @@ fn defaults(as_qemu_ga: bool) -> Settings {
         pid_file: pid_file.into(),
         daemonize: false,
         retry_path: false,
+        files: Vec::new(),
+        warnings: Vec::new(),
+        unknown_method: None,
     }
 }
 
@@ -157,7 +173,7 @@ fn cannot_read(path: &Path, error: &Untrusted) -> ConfigError {
 }
 
 fn entries(names: impl IntoIterator<Item = String>, source: &str) -> impl Iterator<Item = ListEntry> {
-    names.into_iter().map(move |name| ListEntry { name, source: source.to_owned() })
+    names.into_iter().map(move |name| ListEntry { name: name.trim().to_owned(), source: source.to_owned() })
 }
 
 fn apply_toml(settings: &mut Settings, file: TomlFile, name: &str) -> Result<(), ConfigError> {
@@ -271,28 +287,34 @@ fn apply_flags(settings: &mut Settings, flags: &Flags) -> Result<(), ConfigError
     }
     settings.daemonize = flags.daemonize.unwrap_or(settings.daemonize);
     settings.retry_path = flags.retry_path.unwrap_or(settings.retry_path);
-    settings.commands.block.extend(entries(flags.block_rpcs.iter().flat_map(|list| split(list)), &flags.source));
-    settings.commands.allow.extend(entries(flags.allow_rpcs.iter().flat_map(|list| split(list)), &flags.source));
+    settings.commands.block.extend(entries(flags.block_rpcs.iter().cloned(), &flags.source));
+    settings.commands.allow.extend(entries(flags.allow_rpcs.iter().cloned(), &flags.source));
+    settings.warnings.extend(flags.warnings.iter().cloned());
     Ok(())
 }
 
 /// The command line and `qemu-ga.conf` know one channel. The last word about each half of it wins.
 fn apply_channel(settings: &mut Settings, flags: &Flags) -> Result<(), ConfigError> {
-    let method = match &flags.method {
-        Some(name) => Some(Method::from_name(name).ok_or_else(|| {
-            let known = ["virtio-serial", "isa-serial", "unix-listen", "vsock-listen"];
-            ConfigError(format!("{}: unknown method {name:?}{}", flags.source, suggestion(name, known)))
-        })?),
-        None => None,
-    };
+    let method = flags.method.as_deref().and_then(Method::from_name);
+    if let Some(name) = &flags.method {
+        settings.unknown_method = method.is_none().then(|| (flags.source.clone(), name.clone()));
+    }
+    if settings.channels.len() > 1 && (flags.method.is_none() || flags.path.is_none()) {
+        let (source, count) = (&flags.source, settings.channels.len());
+        return Err(ConfigError(format!(
+            "{source}: method and path make one channel of {count} that are configured, so that both have to be given"
+        )));
+    }
     let before = settings.channels.first().filter(|_| settings.channels.len() == 1);
     let method = method.or(before.map(|channel| channel.method)).unwrap_or(Method::VirtioSerial);
+    let default_path = if settings.unknown_method.is_some() { None } else { method.default_path() };
     let path = flags.path.clone().or_else(|| match before {
-        Some(channel) if channel.method == method || method.default_path().is_none() => Some(channel.path.clone()),
+        Some(channel) if channel.method == method || default_path.is_none() => Some(channel.path.clone()),
         _ => None,
     });
+    let path = path.unwrap_or_else(|| default_path.unwrap_or_default().to_owned());
     let peers = before.filter(|channel| channel.method == method);
-    let usual = ChannelSettings::new(method, path);
+    let usual = ChannelSettings::new(method, Some(path));
     settings.channels = vec![match peers {
         Some(peers) => ChannelSettings { users: peers.users.clone(), cids: peers.cids.clone(), ..usual },
         None => usual,
@@ -300,19 +322,24 @@ fn apply_channel(settings: &mut Settings, flags: &Flags) -> Result<(), ConfigErr
     Ok(())
 }
 
-/// A list as qemu-ga takes it: nothing in an empty text, else the words between the commas as they are.
-fn split(list: &str) -> Vec<String> {
-    if list.is_empty() { Vec::new() } else { list.split(',').map(str::to_owned).collect() }
+/// The names of a list: none in an empty text, else what stands between the separators, without blanks around it.
+pub fn names(list: &str, separators: &[char]) -> Vec<String> {
+    if list.is_empty() { Vec::new() } else { list.split(separators).map(|name| name.trim().to_owned()).collect() }
 }
 
-fn finish(settings: &mut Settings) -> Result<(), ConfigError> {
+fn finish(settings: &mut Settings, purpose: Purpose) -> Result<(), ConfigError> {
+    if let (Purpose::Run, Some((source, name))) = (purpose, &settings.unknown_method) {
+        let known = Method::ALL.map(Method::name);
+        return Err(ConfigError(format!("{source}: unknown method {name:?}{}", suggestion(name, known))));
+    }
     if settings.channels.is_empty() {
         settings.channels.push(ChannelSettings::new(Method::VirtioSerial, None));
     }
     let activated = env::var_os("LISTEN_FDS").is_some();
     for channel in &settings.channels {
         if channel.path.is_empty() && !activated {
-            return Err(ConfigError(format!("a channel with the method {} needs a path", channel.method)));
+            let method = settings.unknown_method.as_ref().map_or(channel.method.name(), |(_, name)| name.as_str());
+            return Err(ConfigError(format!("a channel with the method {method} needs a path")));
         }
     }
     Ok(())
@@ -324,7 +351,12 @@ mod tests {
     use std::fs;
 
     fn load_with(flags: Flags) -> Result<Settings, ConfigError> {
-        load(&Sources { flags: &Flags { source: "the command line".to_owned(), ..flags }, as_qemu_ga: false })
+        load_for(Purpose::Run, flags)
+    }
+
+    fn load_for(purpose: Purpose, flags: Flags) -> Result<Settings, ConfigError> {
+        let flags = Flags { source: "the command line".to_owned(), ..flags };
+        load(&Sources { flags: &flags, as_qemu_ga: false, purpose })
     }
 
     fn names(entries: &[ListEntry]) -> Vec<&str> {
@@ -336,7 +368,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let main = dir.path().join("guestd.toml");
         fs::create_dir(dir.path().join("guestd.d")).unwrap();
-        fs::write(&main, "[commands]\nblock=['a']\n[daemon]\nstate-dir='/one'\n[plugins.x]\nk=1\nl=1\nt={a=1,b=1}\n")
+        fs::write(&main, "[commands]\nblock=[' a']\n[daemon]\nstate-dir='/one'\n[plugins.x]\nk=1\nl=1\nt={a=1,b=1}\n")
             .unwrap();
         fs::write(dir.path().join("guestd.d/20-b.toml"), "[daemon]\nstate-dir='/three'\n").unwrap();
         fs::write(dir.path().join("guestd.d/10-a.toml"), "[daemon]\nstate-dir='/two'\n[plugins.x]\nk=2\nt={b=2}\n")
@@ -344,15 +376,17 @@ mod tests {
         fs::write(dir.path().join("guestd.d/ignored"), "nonsense").unwrap();
         let flags = Flags {
             config: Some(main.display().to_string()),
-            block_rpcs: vec!["b,c".into(), ",".into()],
+            block_rpcs: vec!["b".into(), "c".into()],
             ..Flags::default()
         };
         let settings = load_with(flags).unwrap();
         assert_eq!(settings.state_dir, PathBuf::from("/three"));
-        assert_eq!(names(&settings.commands.block), ["a", "b", "c", "", ""]);
+        assert_eq!(names(&settings.commands.block), ["a", "b", "c"]);
         assert_eq!(settings.commands.block[0].source, main.display().to_string());
         assert_eq!(settings.plugins.section("x"), r#"{"k":2,"l":1,"t":{"a":1,"b":2}}"#);
         assert_eq!(settings.channels[0].path, crate::config::VIRTIO_PATH);
+        let files = ["guestd.toml", "guestd.d/10-a.toml", "guestd.d/20-b.toml"];
+        assert_eq!(settings.files, files.map(|name| dir.path().join(name).display().to_string()));
     }
 
     #[test]
@@ -368,8 +402,38 @@ mod tests {
         assert_eq!(channel(flags), [ChannelSettings::new(Method::IsaSerial, None)]);
         let flags = Flags { method: Some("unix-listen".into()), ..Flags::default() };
         assert_eq!(load_with(flags).unwrap_err().to_string(), "a channel with the method unix-listen needs a path");
-        let flags = Flags { method: Some("carrier-pigeon".into()), ..Flags::default() };
-        assert!(load_with(flags).unwrap_err().to_string().contains("unknown method"));
+    }
+
+    #[test]
+    fn a_method_that_is_none_can_only_be_shown() {
+        let flags = |path: Option<&str>| Flags {
+            method: Some("isa-seral".into()),
+            path: path.map(str::to_owned),
+            ..Flags::default()
+        };
+        let error = load_with(flags(Some("/x"))).unwrap_err().to_string();
+        assert_eq!(error, "the command line: unknown method \"isa-seral\"; did you mean \"isa-serial\"?");
+        let shown = load_for(Purpose::Dump, flags(Some("/x"))).unwrap();
+        assert_eq!(shown.unknown_method.unwrap().1, "isa-seral");
+        // As qemu-ga: only virtio-serial and isa-serial have a path of their own.
+        let error = load_for(Purpose::Dump, flags(None)).unwrap_err().to_string();
+        assert_eq!(error, "a channel with the method isa-seral needs a path");
+    }
+
+    #[test]
+    fn half_a_channel_does_not_replace_several() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("guestd.toml");
+        let channel = |path: &str| format!("[[channel]]\nmethod='unix-listen'\npath='{path}'\n");
+        fs::write(&main, channel("/a") + &channel("/b")).unwrap();
+        let config = Some(main.display().to_string());
+        for (method, path) in [(None, Some("/q")), (Some("vsock-listen"), None)] {
+            let (method, path) = (method.map(str::to_owned), path.map(str::to_owned));
+            let error = load_with(Flags { config: config.clone(), method, path, ..Flags::default() }).unwrap_err();
+            assert!(error.to_string().contains("one channel of 2 that are configured"), "{error}");
+        }
+        let whole = Flags { config, method: Some("unix-listen".into()), path: Some("/q".into()), ..Flags::default() };
+        assert_eq!(load_with(whole).unwrap().channels, [ChannelSettings::new(Method::UnixListen, Some("/q".into()))]);
     }
 
     #[test]

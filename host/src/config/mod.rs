@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-pub use load::{Sources, from_text, load, suggestion};
+pub use key_file::text as key_file_text;
+pub use load::{Purpose, Sources, from_text, load, names, suggestion};
 
 use crate::logging::LogTarget;
 use guestd_abi::LogLevel;
@@ -64,6 +65,12 @@ pub struct Settings {
     pub daemonize: bool,
     /// qemu-ga's `retry-path`; devices are always waited for, so that it is only shown again.
     pub retry_path: bool,
+    /// The files that were read, in their order.
+    pub files: Vec<String>,
+    /// What is doubtful: a sentence each, with its place.
+    pub warnings: Vec<String>,
+    /// A method that is none, with the place that names it; only where the configuration is shown.
+    pub unknown_method: Option<(String, String)>,
 }
 
 /// A channel.
@@ -102,11 +109,22 @@ pub enum Method {
 }
 
 impl Method {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::VirtioSerial, Self::IsaSerial, Self::UnixListen, Self::VsockListen];
+
     /// The method of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::VirtioSerial, Self::IsaSerial, Self::UnixListen, Self::VsockListen]
-            .into_iter()
-            .find(|method| method.to_string() == name)
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
+    /// Its name, as qemu-ga spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VirtioSerial => "virtio-serial",
+            Self::IsaSerial => "isa-serial",
+            Self::UnixListen => "unix-listen",
+            Self::VsockListen => "vsock-listen",
+        }
     }
 
     /// The path that is taken where none is given.
@@ -121,12 +139,7 @@ impl Method {
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::VirtioSerial => "virtio-serial",
-            Self::IsaSerial => "isa-serial",
-            Self::UnixListen => "unix-listen",
-            Self::VsockListen => "vsock-listen",
-        })
+        f.write_str(self.name())
     }
 }
 

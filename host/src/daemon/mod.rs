@@ -2,6 +2,7 @@
 
 mod background;
 mod descriptors;
+mod pid_file;
 mod reload;
 pub mod status;
 mod stopping;
@@ -38,11 +39,13 @@ pub fn run(settings: Settings, load: Load) -> Result<ExitCode, String> {
     let umask = umask::set(0o077);
     log().configure(settings.log.level, &settings.log.target)?;
     let background = if settings.daemonize { Some(background::enter(&settings.pid_file)?) } else { None };
+    // The file goes last, however this ends.
+    let (background, _pid_file) = background.unzip();
     memory::tune();
     descriptors::keep_from_programs();
     let state = State::open(&settings.state_dir, settings.state_dir_is_default)?;
     let view = View::new(settings, &Registry::default());
-    view.registry.log_refusals();
+    view.log_warnings();
     let core = Arc::new(Core::new(view, state, umask));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -74,7 +74,7 @@ async fn run(core: Arc<Core>, load: Load, reading: Arc<AtomicBool>) {
     match read(&core, load, reading).await {
         Err(error) => tracing::error!("the configuration stays as it was: {error}"),
         Ok(view) => {
-            view.registry.log_refusals();
+            view.log_warnings();
             core.replace_view(view);
             for set in &core.view().registry.sets {
                 set.forgive();

@@ -30,7 +30,7 @@ fn settings(dir: &Path) -> Settings {
     let plugins = stage.join("lib/guestd/plugins").canonicalize().expect("run `make build` first");
     std::fs::write(&file, format!("[plugins]\ndirectories = [{plugins:?}]\n")).unwrap();
     let flags = Flags { config: Some(file.to_str().unwrap().to_owned()), ..Flags::default() };
-    config::load(&Sources { flags: &flags, as_qemu_ga: false }).unwrap()
+    config::load(&Sources { flags: &flags, as_qemu_ga: false, purpose: config::Purpose::Run }).unwrap()
 }
 
 struct Host {

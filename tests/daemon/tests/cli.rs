@@ -59,7 +59,9 @@ fn commands_and_explain_tell_who_forbids_what() {
     assert!(stdout(&blocked).contains(&format!("blocked by {}", daemon.path("guestd.toml").display())));
     let fine = explain(&["explain", "guest-ping"]);
     assert!(fine.status.success() && stdout(&fine).contains("guest-ping answers"));
-    assert!(stdout(&explain(&["explain", "guest-nope"])).contains("does not exist"));
+    let unknown = explain(&["explain", "guest-pnig"]);
+    assert_eq!(stdout(&unknown), "guest-pnig does not exist: no set has it; did you mean \"guest-ping\"?\n");
+    assert_eq!(unknown.status.code(), Some(1));
     let allowed = explain(&["-a", "guest-info", "explain", "guest-ping"]);
     assert!(
         stdout(&allowed).contains("the list of allowed commands (the command line) does not name it"),
@@ -72,28 +74,144 @@ fn check_opens_every_set_and_finds_what_is_wrong() {
     let good = Daemon::new().plugin(&vendor_plugin(), "greeter.so");
     let output = good.command(&["check"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert!(stdout(&output).contains("greeter: 1 commands"), "{output:?}");
+    let text = stdout(&output);
+    assert!(text.starts_with(&format!("read: {}\n", good.path("guestd.toml").display())), "{text}");
+    assert!(text.contains("\ngreeter: 1 commands, ") && text.contains("\nall is well: 12 sets, "), "{text}");
     assert_eq!(fs::read_dir(good.path("state")).unwrap().count(), 0, "the daemon's state was touched");
 
     let scratch = tempfile::tempdir().unwrap();
     let library = patched(&vendor_plugin(), scratch.path(), b"_greet 5 FREEZE_SAFE", b"_greet 9 FREEZE_SAFE");
     let bad = Daemon::new().plugin(&library, "bad.so").config(
-        "[plugins]\ndisable = [\"greetre\"]\n[plugins.fsfreeze]\nlaese = 1\n[commands]\nblock = [\"guest-pnig\"]",
+        "[plugins]\ndisable = [\"pwoer\"]\n[plugins.fsfreeze]\nlaese = 1\n[commands]\nblock = [\"guest-pnig\"]\n\
+         allow = [\"guest-get-devices\"]\ndeadline = { guest-file-raed = 5 }",
     );
     let output = bad.command(&["check"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = stdout(&output);
     for expected in [
         "bad.so has a manifest that does not fit its code",
-        "names a set \"greetre\", which is not installed",
+        "names a set \"pwoer\", which is not installed; did you mean \"power\"?",
         "unknown field `laese`",
-        "lists a command \"guest-pnig\", which no enabled set has",
+        "the list of blocked commands names \"guest-pnig\", which no set has; did you mean \"guest-ping\"?",
+        "sets a deadline of a command \"guest-file-raed\", which no set has; did you mean \"guest-file-read\"?",
     ] {
         assert!(
             text.lines().any(|line| line.starts_with("problem: ") && line.contains(expected)),
             "{expected}\n{text}"
         );
     }
+    // A name that is allowed in vain opens nothing: RHEL's list has this one of Windows.
+    let warning = "warning: ";
+    assert!(text.lines().any(|line| line.starts_with(warning) && line.contains("\"guest-get-devices\"")), "{text}");
+    assert!(text.ends_with("\nproblems: 5; warnings: 1\n"), "{text}");
+}
+
+#[test]
+fn commands_of_the_script_set_are_counted() {
+    let config = "[plugins.script.commands.\"__com.example_one\"]\nprogram = \"/bin/true\"\n\
+                  [plugins.script.commands.\"__com.example_two\"]\nprogram = \"/bin/true\"";
+    let daemon = Daemon::new().config(config);
+    let check = stdout(&daemon.command(&["check"]).output().unwrap());
+    assert!(check.contains("\nscript: 2 commands, "), "{check}");
+    let plugins: Value =
+        serde_json::from_slice(&daemon.command(&["plugins", "--json"]).output().unwrap().stdout).unwrap();
+    let script = plugins["sets"].as_array().unwrap().iter().find(|set| set["name"] == "script").unwrap();
+    assert_eq!(script["commands"], json!(["__com.example_one", "__com.example_two"]));
+    let table = stdout(&daemon.command(&["plugins"]).output().unwrap());
+    let row = table.lines().find(|line| line.starts_with("script")).unwrap();
+    assert!(row.split_whitespace().any(|word| word == "2"), "{row}");
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error_and_a_full_disk_is() {
+    let daemon = Daemon::new().start();
+    for words in [&["check"][..], &["--help"], &["plugins"], &["commands", "--json"], &["call", "guest-info"], &["-D"]]
+    {
+        // Nobody reads.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = daemon.command(words).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{words:?}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = daemon.command(words).stdout(full).output().unwrap();
+        assert_eq!(stderr(&output), "guestd: standard output: No space left on device\n", "{words:?}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
+fn help_is_where_people_look_for_it() {
+    let run = |words: &[&str]| {
+        let output = std::process::Command::new(stage().join("sbin/guestd")).args(words).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{words:?} {output:?}");
+        stdout(&output)
+    };
+    let help = run(&["--help"]);
+    assert!(help.contains("\nOptions:\n  -c, --config FILE"), "{help}");
+    assert_eq!(run(&["help"]), help);
+    let call = run(&["call", "--help"]);
+    assert!(call.starts_with("Usage: guestd call [--socket ADDRESS]"), "{call}");
+    assert_eq!(run(&["help", "call"]), call);
+}
+
+#[test]
+fn options_may_stand_behind_a_subcommand() {
+    let daemon = Daemon::new().config("[commands]\nblock = [\"guest-ping\"]");
+    let config = daemon.path("guestd.toml").display().to_string();
+    daemon.command(&["check"]).output().unwrap();
+    let mut guestd = std::process::Command::new(stage().join("sbin/guestd"));
+    let output = guestd.args(["explain", "guest-ping", "-c", &config]).output().unwrap();
+    assert!(stdout(&output).contains(&format!("blocked by {config}")), "{output:?}");
+}
+
+#[test]
+fn what_upgrades_bring_along_is_taken_with_a_warning() {
+    let mut daemon = Daemon::new().args(&["--blacklist=guest-get-time", "-b", "guest-exec, guest-exce"]).start();
+    let log = daemon.wait_for_log("\"guest-exce\", which no set has; did you mean \"guest-exec\"?");
+    assert!(log.contains("--blacklist is now called --block-rpcs"), "{log}");
+    let mut client = daemon.client();
+    for command in ["guest-get-time", "guest-exec"] {
+        let error = client.error(command, json!({}));
+        assert_eq!(error, format!("Command {command} has been disabled: the command is not allowed"));
+    }
+    drop(client);
+    // The same at a reload.
+    let main = daemon.path("guestd.toml");
+    let text = fs::read_to_string(&main).unwrap();
+    fs::write(
+        &main,
+        format!("{text}\n[commands]\nallow = [\" guest-info \", \"guest-exec\", \"guest-get-devices\"]\n"),
+    )
+    .unwrap();
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    daemon.wait_for_log("the list of allowed commands names \"guest-get-devices\", which no set has");
+    daemon.wait_for_log("the configuration was read again");
+    assert!(!daemon.client().call("guest-info", json!({})).is_null());
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(daemon.wait().success());
+}
+
+#[test]
+fn unknown_keys_of_qemu_gas_file_do_not_end_an_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let (conf, socket) = (dir.path().join("x.conf"), dir.path().join("s"));
+    let text = format!(
+        "[general]\nmethod=unix-listen\npath={}\nstatedir={}\nblock-rpcs=guest-ping; guest-exec\nnew-key=1\n[later]\nx=1\n",
+        socket.display(),
+        dir.path().display()
+    );
+    fs::write(&conf, text).unwrap();
+    let check = std::process::Command::new(stage().join("sbin/guestd")).arg("check").arg("-c").arg(&conf).output();
+    let check = check.unwrap();
+    let said = stdout(&check);
+    assert!(check.status.success() && said.contains(&format!("read: {}\n", conf.display())), "{said}");
+    for expected in [":6: the unknown key \"new-key\" is ignored", ":7: the unknown group \"later\" is ignored"] {
+        assert!(said.lines().any(|line| line.starts_with("warning: ") && line.contains(expected)), "{said}");
+    }
+    assert!(said.contains("\nnothing is wrong: 11 sets, ") && said.ends_with("; warnings: 2\n"), "{said}");
+    let dump = std::process::Command::new(stage().join("sbin/guestd")).arg("-c").arg(&conf).arg("-D").output().unwrap();
+    assert!(stdout(&dump).contains("\nblock-rpcs=guest-ping,guest-exec\n"), "{dump:?}");
+    assert_eq!(stderr(&dump).lines().filter(|line| line.starts_with("guestd: warning: ")).count(), 2, "{dump:?}");
 }
 
 #[test]
@@ -105,6 +223,11 @@ fn call_is_a_client() {
     assert!(ping.status.success() && stdout(&ping) == "{}\n", "{ping:?}");
     let sync = call(&["guest-sync", "{\"id\": 7}"]);
     assert_eq!(stdout(&sync), "7\n");
+    assert_eq!(stdout(&call(&["guest-sync", "id=-8"])), "-8\n");
+    let text = call(&["guest-sync", "id=\"8\""]);
+    assert_eq!(stderr(&text), "GenericError: Invalid parameter type for 'id', expected: integer\n");
+    let missing = call(&["guest-file-open", "mode=r", "path=/nonexistent/x"]);
+    assert!(stderr(&missing).contains("/nonexistent/x"), "{missing:?}");
     let nope = call(&["guest-nope"]);
     assert_eq!(nope.status.code(), Some(1));
     assert_eq!(stderr(&nope), "CommandNotFound: The command guest-nope has not been found\n");

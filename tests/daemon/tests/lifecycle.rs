@@ -71,6 +71,7 @@ fn in_the_background_the_caller_learns_whether_the_daemon_came_up() {
     let output = daemon.command(&["-d", "-f", &pid_file]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let pid: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    assert_eq!(fs::metadata(&pid_file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(daemon.client().call("guest-ping", json!({})), json!({}), "it listens before its caller is back");
 
     let second = daemon.command(&["-d", "-f", &pid_file]).output().unwrap();
@@ -83,6 +84,7 @@ fn in_the_background_the_caller_learns_whether_the_daemon_came_up() {
 
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
     daemon.wait_for("its end", || !daemon.path("s").exists());
+    daemon.wait_for("the end of its pid file", || !daemon.path("pid").exists());
 }
 
 #[test]

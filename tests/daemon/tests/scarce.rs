@@ -1,4 +1,4 @@
-//! No descriptors, no memory: an error to the client, and never the daemon's end.
+//! No memory: an error to the client, and never the daemon's end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -16,54 +16,11 @@ fn limit(pid: u32, what: &str) {
     assert!(output.status.success(), "prlimit {what}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The soft and the hard limit of a process, by the name that proc_pid_limits(5) gives it.
-fn limits(pid: u32, name: &str) -> [String; 2] {
-    let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    let mut words = line.split_whitespace().map(str::to_owned);
-    [words.next().unwrap(), words.next().unwrap()]
-}
-
 /// The daemon is the same process, and answers old and new clients.
 fn lives(daemon: &Daemon, client: &mut Client) {
     assert_eq!(client.call("guest-ping", json!({})), json!({}));
     assert_eq!(daemon.client().call("guest-sync", json!({"id": 7})), json!(7));
     assert!(Path::new(&format!("/proc/{}", daemon.pid())).exists());
-}
-
-/// The first calls of sets that have not been opened, with no descriptor to be had, and again with some.
-#[test]
-fn a_moment_without_descriptors_is_an_error_and_passes() {
-    let daemon = Daemon::new().start();
-    let mut client = daemon.client();
-    let pid = daemon.pid();
-    let [soft, hard] = limits(pid, "Max open files");
-    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    limit(pid, &format!("--nofile={open}:{hard}"));
-    let calls = [
-        ("guest-file-open", json!({"path": "/dev/null"})),
-        ("guest-exec", json!({"path": "/bin/true"})),
-        ("guest-get-osinfo", json!({})),
-        ("guest-get-fsinfo", json!({})),
-        ("guest-network-get-interfaces", json!({})),
-        ("guest-get-vcpus", json!({})),
-        ("guest-fsfreeze-status", json!({})),
-        ("guest-get-users", json!({})),
-        ("guest-ssh-get-authorized-keys", json!({"username": "root"})),
-    ];
-    for (command, arguments) in &calls {
-        let answer = client.ask(command, arguments.clone());
-        assert!(answer.get("error").is_some() || answer.get("return").is_some(), "{command}: {answer}");
-    }
-    let refusal = client.error("guest-file-open", json!({"path": "/dev/null"}));
-    assert!(refusal.contains("Too many open files"), "{refusal}");
-    limit(pid, &format!("--nofile={soft}:{hard}"));
-    for (command, arguments) in &calls {
-        let answer = client.ask(command, arguments.clone());
-        let works = answer.get("return").is_some() || *command == "guest-ssh-get-authorized-keys";
-        assert!(works, "{command} stays off: {answer}");
-    }
-    lives(&daemon, &mut client);
 }
 
 const MEGABYTE: usize = 1 << 20;

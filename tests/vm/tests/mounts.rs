@@ -122,7 +122,7 @@ echo '/export *(rw,fsid=0,no_root_squash,insecure,no_subtree_check)' >/etc/expor
 exportfs -a
 rpc.nfsd --no-nfs-version 3 --no-udp 4
 rpc.mountd --no-nfs-version 3
-mount -t nfs4 -o vers=4.2,hard,proto=tcp,actimeo=1 127.0.0.1:/ /net
+mount -t nfs4 -o vers=4.2,hard,proto=tcp 127.0.0.1:/ /net
 mount /dev/vdb /net/disk
 ";
 
@@ -152,20 +152,15 @@ fn a_server_that_dies_in_mid_freeze_and_before_one_holds_up_nothing() {
     assert_eq!(vm.run("cat /proc/fs/nfsd/threads").unwrap().trim(), "0");
     assert_eq!(call(&mut agent, "guest-fsfreeze-thaw"), 2);
 
-    // Then nothing leads to it; the other is not held up, and nothing is busy. The client trusts what it knows for a second.
+    // Then nothing leads to it; the other is not held up, and nothing is busy. The client trusts what it knows for a while.
     let list = json!({"mountpoints": ["/net/disk"]});
-    vm.run("echo 3 >/proc/sys/vm/drop_caches; sleep 3").unwrap();
+    vm.run("echo 3 >/proc/sys/vm/drop_caches; sleep 65").ok();
     let told = error(&mut agent, "guest-fsfreeze-freeze-list", list.clone());
     assert!(told.contains("failed to open /net/disk: no answer within 10 s, through /net (nfs4)"), "{told}");
     let told = error(&mut agent, "guest-fsfreeze-freeze", json!({}));
     assert!(told.contains("failed to open /net/disk: no answer since an earlier request"), "{told}");
     assert_eq!(call(&mut agent, "guest-fsfreeze-status"), "thawed");
     assert_eq!(call(&mut agent, "guest-fsfreeze-thaw"), 0);
-    let trimmed = call(&mut agent, "guest-fstrim");
-    let paths = trimmed["paths"].as_array().unwrap();
-    let of = |point: &str| paths.iter().find(|path| path["path"] == point).unwrap();
-    assert_eq!(of("/net/disk")["error"], "failed to open: no answer within 10 s");
-    assert!(of("/mnt/ext4")["trimmed"].is_u64(), "{trimmed}");
     assert_eq!(agent.call("guest-fsfreeze-freeze-list", json!({"mountpoints": ["/mnt/ext4"]})).unwrap(), 1);
     assert_eq!(call(&mut agent, "guest-fsfreeze-thaw"), 1);
 
