@@ -41,6 +41,8 @@ pub fn run(settings: Settings, load: Load) -> Result<ExitCode, String> {
     let background = if settings.daemonize { Some(background::enter(&settings.pid_file)?) } else { None };
     // The file goes last, however this ends.
     let (background, _pid_file) = background.unzip();
+    // SAFETY: nothing has started a thread yet but the log, which has no use for the environment.
+    unsafe { guestd_guest::descriptors::raise() };
     memory::tune();
     descriptors::keep_from_programs();
     let state = State::open(&settings.state_dir, settings.state_dir_is_default)?;

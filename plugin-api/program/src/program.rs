@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use guestd_guest::umask;
+use guestd_guest::{descriptors, umask};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::process::{Gid, Uid};
 
@@ -122,6 +122,7 @@ impl<'a, O: Output> Program<'a, O> {
     #[inline]
     fn start(mut self) -> io::Result<(Process, O::Ends)> {
         self.command.stdin(self.input?).process_group(0);
+        descriptors::give_back(&mut self.command);
         let ends = self.output.connect(&mut self.command, self.user)?;
         let mut spawn = || self.command.spawn();
         let child = match self.umask {

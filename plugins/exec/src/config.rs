@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use guestd_guest::descriptors;
+use guestd_sdk::LogLevel;
 use guestd_sdk::prelude::*;
 
 /// `[plugins.exec]`.
@@ -47,10 +49,20 @@ impl Config {
             return Err(CommandError::new("configuration: max-jobs is 0"));
         }
         Ok(Limits {
-            jobs: config.max_jobs,
+            jobs: config.max_jobs.min(possible(daemon)?),
             bytes: config.max_output.saturating_mul(1 << 20),
             run_time: (config.timeout != 0).then(|| Duration::from_secs(config.timeout)),
             keep: Duration::from_secs(config.keep),
         })
     }
+}
+
+/// The descriptors of a program: three pipes and what tells of its end.
+const DESCRIPTORS_PER_JOB: u64 = 4;
+
+/// How many programs there can be at once.
+fn possible(daemon: &Daemon) -> Result<usize, CommandError> {
+    let jobs = (descriptors::for_a_set()? / DESCRIPTORS_PER_JOB).max(1);
+    daemon.log(LogLevel::Debug, format_args!("the limit on descriptors leaves room for {jobs} programs"));
+    Ok(usize::try_from(jobs)?)
 }

@@ -10,14 +10,11 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use guestd_guest::descriptors;
 use guestd_sdk::locks::Locks;
 use guestd_sdk::prelude::*;
-use nix::sys::resource::{Resource, getrlimit};
 
 use crate::open_file::OpenFile;
-
-/// Descriptors that are left to the daemon and the other sets, whatever `max-open` says.
-const RESERVED: u64 = 128;
 
 /// The section `[plugins.file]` of the configuration.
 #[derive(Deserialize)]
@@ -151,12 +148,11 @@ fn not_found(handle: i64) -> CommandError {
 /// The limit that the configuration asks for, as far as the process may have that many descriptors.
 fn max_open(daemon: &Daemon) -> Result<usize, CommandError> {
     let wanted = u64::from(daemon.config::<Options>()?.max_open.get());
-    let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let possible = descriptors.saturating_sub(RESERVED).max(1);
+    let possible = descriptors::for_a_set()?;
     if wanted > possible {
         daemon.log(
             guestd_sdk::LogLevel::Warn,
-            format_args!("max-open is {wanted}, but RLIMIT_NOFILE is {descriptors}: {possible} files can be open"),
+            format_args!("max-open is {wanted}, but the limit on descriptors leaves room for {possible} files"),
         );
     }
     Ok(usize::try_from(wanted.min(possible))?)
