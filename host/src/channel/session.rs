@@ -282,36 +282,44 @@ impl<'s> Session<'s> {
         let behind = self.waiting.split_off(place + 1);
         let sync = self.waiting.pop_back();
         let before = std::mem::replace(&mut self.waiting, behind);
-        if let Some(current) = self.running.take() {
-            self.finish_silently(current, before);
-        }
+        let current = self.running.take();
+        self.finish_silently(current, before);
         if let Some(sync) = sync {
             self.begin(sync, turn);
         }
     }
 
     /// Sees a call, and what waited for it, through to the end with nobody to answer.
-    fn finish_silently(&self, current: Current, requests: VecDeque<Waiting>) {
+    fn finish_silently(&self, current: Option<Current>, requests: VecDeque<Waiting>) {
+        if current.is_none() && requests.is_empty() {
+            return;
+        }
         let dispatcher = self.dispatcher.clone();
         tokio::task::spawn(async move {
-            current.outcome.await;
+            if let Some(current) = current {
+                current.outcome.await;
+            }
             for waiting in requests {
                 if let Waiting::Request(envelope) = waiting
                     && let Begun::Running(running) = dispatcher.begin(envelope)
                 {
                     running.outcome().await;
                 }
+                // Others have their turns between any two.
+                tokio::task::yield_now().await;
             }
         });
     }
 
-    /// The client is gone: what it asked for is seen through, what it would be told is forgotten.
+    /// The client is gone: what it asked for and was received is seen through, what it would be told is forgotten.
     fn abandon(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
+        let mut requests = std::mem::take(&mut self.waiting);
         self.bytes_waiting = 0;
-        if let Some(current) = self.running.take() {
-            self.finish_silently(current, waiting);
+        while let Some(next) = self.next_from_stream() {
+            requests.push_back(next);
         }
+        let current = self.running.take();
+        self.finish_silently(current, requests);
         self.has_much |= self.has_large_buffers();
         self.framer.reset();
         self.outbox.clear();

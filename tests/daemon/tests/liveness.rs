@@ -123,6 +123,46 @@ fn what_waits_behind_a_command_is_answered_in_order() {
     }
 }
 
+/// Requests behind `hang-long`: two writes of a letter each to a new file, and a large read between them.
+fn hang_write_read_write(daemon: &Daemon, client: &mut Client) -> std::path::PathBuf {
+    let (large, written) = (daemon.path("large"), daemon.path("written"));
+    fs::write(&large, vec![b'x'; 150_000]).unwrap();
+    let read = client.call("guest-file-open", json!({"path": large}));
+    let write = client.call("guest-file-open", json!({"path": written, "mode": "w"}));
+    client.call("__com.example_fine", json!({}));
+    let requests = [
+        json!({"execute": "__com.example_hang-long"}),
+        json!({"execute": "guest-file-write", "arguments": {"handle": write, "buf-b64": "YQ=="}}),
+        json!({"execute": "guest-file-read", "arguments": {"handle": read, "count": 150_000}}),
+        json!({"execute": "guest-file-write", "arguments": {"handle": write, "buf-b64": "Yg=="}}),
+    ];
+    client.send(requests.map(|request| request.to_string()).concat());
+    written
+}
+
+#[test]
+fn what_a_sync_overtook_is_carried_out() {
+    let daemon = troubled();
+    let mut client = daemon.client();
+    let written = hang_write_read_write(&daemon, &mut client);
+    sync(&mut client, 5);
+    assert_eq!(client.reply(), json!({"return": 5}));
+    assert_eq!(fs::read(&written).unwrap(), b"");
+    daemon.client().call("__com.example_release", json!({}));
+    daemon.wait_for("both writes", || fs::read(&written).unwrap() == b"ab");
+}
+
+#[test]
+fn what_waits_when_a_client_leaves_is_carried_out() {
+    let daemon = troubled();
+    let mut client = daemon.client();
+    let written = hang_write_read_write(&daemon, &mut client);
+    drop(client);
+    let mut other = daemon.client();
+    other.call("__com.example_release", json!({}));
+    daemon.wait_for("both writes", || fs::read(&written).unwrap() == b"ab");
+}
+
 #[test]
 fn other_clients_do_not_wait() {
     let daemon = troubled();
