@@ -58,8 +58,8 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Listens on a unix socket. Its file is for the daemon's user only, unless others are admitted, too: then anybody may knock. A socket that nobody listens on any more is
-    /// replaced; anything else in its place is an error.
+    /// Listens on a unix socket. Its file is for the daemon's user only, unless others are admitted, too: then anybody may
+    /// knock. A socket that nobody listens on any more is replaced; anything else in its place is an error.
     pub fn unix(path: &Path, peers: Peers) -> io::Result<Self> {
         if let Ok(metadata) = fs::symlink_metadata(path) {
             if !metadata.file_type().is_socket() {
