@@ -65,7 +65,8 @@ impl Queue {
 /// Cuts a line that is too long.
 fn cut(text: &mut String) {
     if text.len() > MOST_BYTES {
-        text.truncate(text.floor_char_boundary(MOST_BYTES));
+        let length = guestd_sdk::head(text, MOST_BYTES).len();
+        text.truncate(length);
     }
 }
 

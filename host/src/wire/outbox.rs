@@ -64,7 +64,7 @@ impl Outbox {
     /// Adds an error.
     pub fn push_error(&mut self, class: &str, desc: &str, id: Option<&[u8]>) {
         let text = |text: &str| to_json(&text).unwrap_or_else(|_| b"\"\"".to_vec());
-        let desc = desc.get(..desc.floor_char_boundary(MAX_DESC)).unwrap_or_default();
+        let desc = guestd_sdk::head(desc, MAX_DESC);
         let (class, desc) = (text(class), text(desc));
         let small = &mut self.tail;
         small.extend_from_slice(b"{\"error\": {\"class\": ");

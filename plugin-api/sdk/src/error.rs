@@ -51,8 +51,14 @@ pub fn quoted(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_QUOTED {
         return Cow::Borrowed(text);
     }
-    let head = text.get(..text.floor_char_boundary(MAX_QUOTED)).unwrap_or_default();
-    Cow::Owned(format!("{head}..."))
+    Cow::Owned(format!("{}...", head(text, MAX_QUOTED)))
+}
+
+/// The longest beginning of a text that has at most `most` bytes.
+pub fn head(text: &str, most: usize) -> &str {
+    // A character has four bytes at most.
+    let ends = (most.saturating_sub(3)..=most).rev();
+    ends.into_iter().find_map(|end| text.get(..end)).unwrap_or(if text.len() <= most { text } else { "" })
 }
 
 /// The text of an I/O error without Rust's `(os error N)` behind it, as `strerror(3)` has it.
@@ -79,6 +85,12 @@ impl From<CommandError> for CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_ends_between_characters() {
+        assert_eq!([0, 1, 2, 3, 9].map(|most| head("a\u{e9}b", most)), ["", "a", "a", "a\u{e9}", "a\u{e9}b"]);
+        assert_eq!((head("\u{1f600}x", 3), head("\u{1f600}x", 4), head("", 5)), ("", "\u{1f600}", ""));
+    }
 
     #[test]
     fn a_long_text_is_quoted_by_its_beginning() {

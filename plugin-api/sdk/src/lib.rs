@@ -68,7 +68,7 @@ pub mod testkit;
 
 pub use ctx::Ctx;
 pub use daemon::{CommandInfo, Daemon, HostFacts, MemoryShare};
-pub use error::{CommandError, errno_text, quoted};
+pub use error::{CommandError, errno_text, head, quoted};
 pub use guestd_abi as abi;
 pub use guestd_abi::{LogLevel, Reply, Request, command_flags as flags, request_flags};
 

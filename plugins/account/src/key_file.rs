@@ -65,7 +65,7 @@ pub(crate) fn path_of(user: &User) -> PathBuf {
 /// Looks at a user's key file and reads it. What does not exist is not there; anything else that keeps it from being
 /// read is an error.
 pub(crate) fn read(user: &User) -> Result<KeyFile, CommandError> {
-    as_user(user, || read_with_own_rights(user)).flatten().map_err(|error| {
+    as_user(user, || read_with_own_rights(user)).and_then(|found| found).map_err(|error| {
         CommandError::new(format!("failed to read '{}': {}", path_of(user).display(), errno_text(&error)))
     })
 }

@@ -94,7 +94,7 @@ fn check_owner(name: &str, owner: Uid) -> io::Result<()> {
 
 fn with<T: Send>(rights: Rights, user: &User, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     match rights {
-        Rights::Users => as_user(user, act).flatten(),
+        Rights::Users => as_user(user, act).and_then(|done| done),
         Rights::Daemons => act(),
     }
 }

@@ -159,7 +159,7 @@ fn a_descriptor_is_closed_in_children_and_never_waits() {
     let handle = bench.open(&path, "r+");
     let find = || {
         let mut all = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap());
-        all.find(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == *path))
+        all.find(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == std::path::Path::new(path.as_str())))
     };
     let descriptor = find().unwrap();
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.file_name().display())).unwrap();

@@ -71,7 +71,7 @@ pub(crate) fn by_program(
     let path = installed(turn, name)?;
     ctx.info(format_args!("{}: by {} {}", purpose.what, path.display(), args.join(" ")));
     let ended = program::run(&path, args, patience, turn.time_left()).map_err(|error| {
-        let context = format_args!("child process has failed to {}: {name}", purpose.verb);
+        let context = format!("child process has failed to {}: {name}", purpose.verb);
         Trouble::Failed(CommandError::os(context, &error).desc().to_owned())
     })?;
     let words = one_line(&ended.output);

@@ -34,3 +34,15 @@ fn no_set_carries_its_schemas() {
     }
     assert!(count > 0);
 }
+
+#[test]
+fn nothing_that_is_installed_carries_symbols() {
+    let mut files = vec![stage().join("sbin/guestd")];
+    files.extend(fs::read_dir(stage().join("lib/guestd/plugins")).unwrap().map(|file| file.unwrap().path()));
+    assert!(files.len() > 1);
+    for file in files {
+        // nm(1) is in binutils, which building takes as well. It has no list to print of a file that is stripped.
+        let output = std::process::Command::new("nm").arg(&file).output().unwrap();
+        assert!(output.stdout.is_empty(), "{}", file.display());
+    }
+}

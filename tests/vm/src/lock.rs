@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
+use nix::fcntl::{Flock, FlockArg};
+
 use crate::Error;
 
 /// Held while a machine lives; other tests, threads and processes alike, wait for it.
 #[derive(Debug)]
 pub(crate) struct BootLock {
-    _file: File,
+    _file: Flock<File>,
 }
 
 impl BootLock {
@@ -22,7 +24,7 @@ impl BootLock {
             .write(true)
             .open(&path)
             .map_err(Error::io(format!("opening {}", path.display())))?;
-        file.lock().map_err(Error::io(format!("locking {}", path.display())))?;
-        Ok(Self { _file: file })
+        let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| std::io::Error::from(error));
+        Ok(Self { _file: locked.map_err(Error::io(format!("locking {}", path.display())))? })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 use serde::de::{Expected, Unexpected};
 
-use crate::error::quoted;
+use crate::error::{head, quoted};
 
 /// What is wrong, and with which argument.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ fn short(text: fmt::Arguments<'_>) -> String {
     impl fmt::Write for Short {
         fn write_str(&mut self, piece: &str) -> fmt::Result {
             let room = MAX_SENTENCE.saturating_sub(self.0.len());
-            self.0.push_str(piece.get(..piece.floor_char_boundary(room)).unwrap_or_default());
+            self.0.push_str(head(piece, room));
             if piece.len() <= room { Ok(()) } else { Err(fmt::Error) }
         }
     }
