@@ -70,7 +70,8 @@ fn generic(desc: String) -> CallError {
 impl Dispatcher {
     /// A dispatcher for the daemon's shared part.
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core, workers: Arc::default(), answers: Arc::default(), clients: Arc::default(), client: 0 }
+        let workers = Arc::new(Workers::new(Arc::clone(core.memory())));
+        Self { core, workers, answers: Arc::default(), clients: Arc::default(), client: 0 }
     }
 
     /// The same for another client, which has a share of the worker threads of its own.

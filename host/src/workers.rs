@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::memory::Keeper;
+
 /// The most calls at once, without those that have a thread of their own.
 pub const MAX_CALLS: usize = 64;
 /// The most calls of a set at once.
@@ -81,6 +83,7 @@ struct Job {
 pub struct Workers {
     state: Mutex<State>,
     more: Condvar,
+    memory: Option<Arc<Keeper>>,
 }
 
 #[derive(Default)]
@@ -138,6 +141,11 @@ impl State {
 }
 
 impl Workers {
+    /// Threads whose memory is given back when they have ended.
+    pub fn new(memory: Arc<Keeper>) -> Self {
+        Self { memory: Some(memory), ..Self::default() }
+    }
+
     /// Runs a job on a thread, as soon as the limits allow. What it returns can be received; nothing can be, if it panics.
     pub fn run<T: Send + 'static>(
         self: &Arc<Self>,
@@ -231,6 +239,10 @@ impl Workers {
     fn work(self: &Arc<Self>) {
         while let Some(job) = self.next() {
             (job.run)(self);
+        }
+        // A thread keeps some of the memory that it has freed for itself until it ends.
+        if let Some(memory) = &self.memory {
+            memory.note_use();
         }
     }
 
