@@ -107,12 +107,12 @@ else
     skip "fsfreeze hooks with PostgreSQL, MariaDB and Redis" "it takes root and at least one of the servers"
 fi
 part "a vendor's plugin outside of the workspace" vendor
-part "the staged daemon" cargo test --quiet -p guestd-daemon-tests
+part "the staged daemon" cargo test --quiet --no-fail-fast -p guestd-daemon-tests
 part "other people's clients" clients
 part "the conformance runner itself" cargo test --quiet --release -p guestd-conformance
 part "conformance with qemu-ga 10.2" conformance
 if command -v qemu-system-x86_64 >/dev/null && ls /boot/vmlinuz-*-cloud-* >/dev/null 2>&1; then
-    part "in a virtual machine" cargo test --quiet -p guestd-vm
+    part "in a virtual machine" cargo test --quiet --no-fail-fast -p guestd-vm
 else
     skip "in a virtual machine" "qemu-system-x86_64 or Debian's cloud kernel is not installed"
 fi

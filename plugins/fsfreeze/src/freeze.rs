@@ -244,7 +244,11 @@ fn undone(shared: &Shared, number: u64, limit: Option<Duration>) -> String {
 }
 
 fn text_of(cause: &Cause, limit: Option<Duration>, lease: Option<Duration>, found: Option<&str>) -> String {
-    let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs_f32();
+    // Of a limit counts what is left when the call begins; nobody wants to read its milliseconds.
+    let seconds = |time: Option<Duration>| match time.unwrap_or_default().as_secs_f32() {
+        few if few < 5.0 => few,
+        many => many.round(),
+    };
     let found = found.map(|found| format!(" ({found})")).unwrap_or_default();
     match cause {
         Cause::Deadline => format!("not frozen within {} s{found}; the freeze was undone", seconds(limit)),
