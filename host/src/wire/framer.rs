@@ -24,6 +24,8 @@ const MAX_BYTES: usize = 64 << 20;
 const BIG: usize = 32 << 10;
 /// The least room that the buffer has, which is doubled whenever half of this is not left.
 const MIN_ROOM: usize = 8 << 10;
+/// The largest buffer that is still doubled.
+const LARGE: usize = 4 << 20;
 /// The most room that the buffer has: a message, and what a read brought of the next.
 pub const MAX_ROOM: usize = MAX_BYTES + (64 << 10);
 
@@ -144,12 +146,22 @@ impl Framer {
             self.drop_consumed();
             // Otherwise the same bytes would be moved again soon.
             if gone < full / 2 || free(&self.buffer) < MIN_ROOM / 2 {
-                let wanted = self.buffer.capacity().saturating_mul(2).clamp(MIN_ROOM, most.max(MIN_ROOM));
-                let more = wanted.saturating_sub(self.buffer.len());
-                self.buffer.try_reserve_exact(more).map_err(|_| NoRoom)?;
+                self.grow(most.max(MIN_ROOM))?;
             }
         }
         if free(&self.buffer) == 0 { Err(NoRoom) } else { Ok(&mut self.buffer) }
+    }
+
+    /// Makes the buffer larger, up to `most` bytes. Doubling what is large would hold up the event loop by the copy, while room that
+    /// nothing was written to costs nothing yet: from [`LARGE`] on the rest is taken at once, if it can be had.
+    fn grow(&mut self, most: usize) -> Result<(), NoRoom> {
+        let (length, doubled) = (self.buffer.len(), self.buffer.capacity().saturating_mul(2).clamp(MIN_ROOM, most));
+        let at_once =
+            doubled > LARGE && self.buffer.try_reserve_exact(most.min(MAX_ROOM).saturating_sub(length)).is_ok();
+        if at_once && self.buffer.capacity() > length {
+            return Ok(());
+        }
+        self.buffer.try_reserve_exact(doubled.saturating_sub(length)).map_err(|_| NoRoom)
     }
 
     /// The buffer with as much room as any message needs: for those who have the bytes already.
