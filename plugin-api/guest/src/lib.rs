@@ -3,8 +3,10 @@
 //!
 //! * [`trust`]: the one rule by which a file of the guest is believed, run or written,
 //! * [`descriptors`]: how many descriptors the daemon may have, and the programs that it starts,
+//! * [`octal`]: names in the kernel's tables,
 //! * [`umask`]: what new files may be read by.
 
 pub mod descriptors;
+pub mod octal;
 pub mod trust;
 pub mod umask;

@@ -222,5 +222,5 @@ fn hook(hook: &RecordedHook) -> HookEntry {
 }
 
 fn path(escaped: &str) -> PathBuf {
-    OsString::from_vec(unescape(escaped.as_bytes())).into()
+    OsString::from_vec(unescape(escaped.as_bytes()).into_owned()).into()
 }

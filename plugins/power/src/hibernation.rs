@@ -10,6 +10,8 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use guestd_guest::octal::unescape;
+
 use crate::machine::{Holder, Machine, Number};
 
 /// The swap areas, in the kernel's order (proc_swaps(5)).
@@ -77,29 +79,11 @@ fn areas(table: &[u8]) -> Vec<Area> {
 /// `/dev/vda2    partition  1048572  0  -2`: sizes in KiB.
 fn area(line: &[u8]) -> Option<Area> {
     let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let path = PathBuf::from(OsString::from_vec(unescape(words.next()?)));
+    let path = PathBuf::from(OsString::from_vec(unescape(words.next()?).into_owned()));
     let _type = words.next()?;
     let mut kibibytes = || std::str::from_utf8(words.next()?).ok()?.parse::<u64>().ok();
     let (size, used) = (kibibytes()?, kibibytes()?);
     Some(Area { path, free: size.saturating_sub(used).saturating_mul(1024) })
-}
-
-/// Undoes the kernel's escapes, a backslash and three octal digits for a byte.
-fn unescape(word: &[u8]) -> Vec<u8> {
-    let (mut bytes, mut rest) = (Vec::with_capacity(word.len()), word);
-    while let Some((&first, after)) = rest.split_first() {
-        match (first, after) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = tail;
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    bytes
 }
 
 /// What a path lies on; of a device node that is not there what sysfs says of its name.

@@ -10,6 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::str::FromStr;
 
+use guestd_guest::octal::unescape;
+
 /// The table of this process's mount namespace.
 pub(crate) const TABLE: &str = "/proc/self/mountinfo";
 /// The kernel hands out a page at a time.
@@ -109,28 +111,6 @@ fn as_path(bytes: Cow<'_, [u8]>) -> Cow<'_, Path> {
         Cow::Borrowed(bytes) => Cow::Borrowed(Path::new(OsStr::from_bytes(bytes))),
         Cow::Owned(bytes) => Cow::Owned(OsStr::from_bytes(&bytes).into()),
     }
-}
-
-/// Undoes the kernel's escapes: a backslash and three octal digits for a byte.
-fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
-    if !field.contains(&b'\\') {
-        return Cow::Borrowed(field);
-    }
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        match (first, after) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = tail;
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    Cow::Owned(bytes)
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ fn check(bytes: &[u8]) {
     for mount in &ours {
         let escaped = fsfreeze::escape(&mount.point);
         assert!(escaped.is_ascii() && !escaped.contains([' ', '\n', '\t']));
-        assert_eq!(fsfreeze::unescape(escaped.as_bytes()), mount.point.as_os_str().as_bytes());
+        assert_eq!(fsfreeze::unescape(escaped.as_bytes()).as_ref(), mount.point.as_os_str().as_bytes());
         assert!(mount.point.as_os_str().len() + mount.root.as_os_str().len() + mount.options.len() <= bytes.len());
         for key in ["upperdir", "lowerdir", ""] {
             assert!(mount.options(key).count() <= mount.options.len() + 1);

@@ -6,6 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub use guestd_guest::octal::unescape;
+
 /// A device number; of a mount it is the one of its superblock, which no two superblocks share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId {
@@ -56,7 +58,8 @@ impl Mount {
     /// The values of a superblock option, such as of `upperdir` in `rw,upperdir=/a`, without their escapes. An option may come
     /// more than once, such as an overlay's `lowerdir+`.
     pub fn options<'m>(&'m self, key: &'m str) -> impl Iterator<Item = Vec<u8>> + 'm {
-        let value = move |text: &[u8]| Some(unescape(text.strip_prefix(key.as_bytes())?.strip_prefix(b"=")?));
+        let value =
+            move |text: &[u8]| Some(unescape(text.strip_prefix(key.as_bytes())?.strip_prefix(b"=")?).into_owned());
         self.options.split(|byte| *byte == b',').filter_map(value)
     }
 
@@ -83,7 +86,7 @@ fn line(line: &[u8]) -> Option<Mount> {
     // Any number of optional fields, up to a lone hyphen.
     while field()? != b"-" {}
     let fstype = String::from_utf8_lossy(&unescape(field()?)).into_owned();
-    let source = OsString::from_vec(unescape(field()?));
+    let source = OsString::from_vec(unescape(field()?).into_owned());
     let options = field()?.to_vec();
     Some(Mount { id, parent, device, root, point, fstype, source, options })
 }
@@ -93,26 +96,7 @@ fn number(field: &[u8]) -> Option<u32> {
 }
 
 fn path(field: &[u8]) -> PathBuf {
-    OsString::from_vec(unescape(field)).into()
-}
-
-/// Undoes the kernel's escapes: a backslash and three octal digits for a byte.
-pub fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        match (first, after) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = tail;
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    bytes
+    OsString::from_vec(unescape(field).into_owned()).into()
 }
 
 /// The same escapes for any path, so that it fits into one word of ASCII.
@@ -174,9 +158,9 @@ garbage
             let path = PathBuf::from(OsString::from_vec(bytes.to_vec()));
             let text = escape(&path);
             assert!(text.is_ascii() && !text.contains([' ', '\n']), "{text}");
-            assert_eq!(unescape(text.as_bytes()), bytes);
+            assert_eq!(unescape(text.as_bytes()).as_ref(), bytes);
         }
-        assert_eq!(unescape(b"\\04"), b"\\04");
-        assert_eq!(unescape(b"\\400\\088"), b"\\400\\088");
+        assert_eq!(unescape(b"\\04").as_ref(), b"\\04");
+        assert_eq!(unescape(b"\\400\\088").as_ref(), b"\\400\\088");
     }
 }
